@@ -1,0 +1,150 @@
+"""The carrier of a split: which programs are trained on, and which functions are tested."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from synthlab.errors import ConfigurationError, SplitError
+from synthlab.store import Carrier
+from synthlab.universe.corpus import Corpus
+
+POLICIES = ("as sampled", "minimal")
+
+
+@dataclass(frozen=True, eq=False)
+class Split(Carrier):
+    """Training programs and test tasks that share no function.
+
+    Attributes
+    ----------
+    kind
+        ``density`` or ``support``.
+    corpus
+        Identity of the universe it was drawn from.
+    settings
+        Everything that decides the draw, as JSON.
+    train
+        Ids of the training programs, in the order drawn.
+    targets
+        Ids of the texts the model learns to write for them (equal to `train` for "as sampled").
+    tests
+        Class ids per test set; density tests may repeat a class, which weighs it.
+    reserved
+        Class ids that no training program may compute, drawn before anything else.
+    region
+        Held-out programs as packed bits over ids; empty for density splits.
+    """
+
+    stage: ClassVar[str] = "split"
+
+    kind: str
+    corpus: dict[str, Any]
+    settings: dict[str, Any]
+    train: np.ndarray
+    targets: np.ndarray
+    tests: dict[str, np.ndarray]
+    reserved: np.ndarray
+    region: np.ndarray
+
+    @staticmethod
+    def describe(kind: str, corpus: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+        """Identity of a split before it is drawn."""
+        return {"kind": kind, "corpus": corpus, "settings": json.loads(json.dumps(settings))}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.describe(self.kind, self.corpus, self.settings)
+
+    @property
+    def label(self) -> str:
+        return self.kind
+
+    def payload(self) -> dict[str, np.ndarray]:
+        fixed = {name: getattr(self, name) for name in ("train", "targets", "reserved", "region")}
+        return fixed | {f"test-{name}": ids for name, ids in self.tests.items()}
+
+    @classmethod
+    def restore(cls, identity: dict[str, Any], payload: dict[str, Any]) -> Self:
+        tests = {n.removeprefix("test-"): payload.pop(n) for n in sorted(payload) if n.startswith("test-")}
+        return cls(identity["kind"], identity["corpus"], identity["settings"], tests=tests, **payload)
+
+    @property
+    def joint_shift(self) -> bool:
+        """Whether the other space may shift as well; true unless the split was isolated by resampling."""
+        return self.kind == "support" and not self.settings.get("isolated", False)
+
+    def held_out(self, num_programs: int) -> np.ndarray:
+        """Region as a mask over program ids, bool (P,)."""
+        if not len(self.region):
+            return np.zeros(num_programs, dtype=bool)
+        return np.unpackbits(self.region, count=num_programs).astype(bool)
+
+    def frame(self) -> pd.DataFrame:
+        """Parts with their number of items and of distinct functions or texts."""
+        rows = [("train", len(self.train), len(np.unique(self.train)))]
+        rows += [(name, len(ids), len(np.unique(ids))) for name, ids in self.tests.items()]
+        return pd.DataFrame(rows, columns=["part", "items", "distinct"])
+
+    def histogram(self, corpus: Corpus) -> pd.DataFrame:
+        """Share of each minimal size in every part, so that no comparison hides a shift of size."""
+        parts = {"train": corpus.class_index[self.train]}
+        parts |= {name: corpus.class_rows(ids) for name, ids in self.tests.items()}
+        tables = []
+        for name, rows in parts.items():
+            counts = np.bincount(corpus.class_leaves[rows], minlength=corpus.max_leaves + 1)[1:]
+            tables.append(pd.DataFrame({"part": name, "leaves": np.arange(1, corpus.max_leaves + 1),
+                                        "items": counts, "share": counts / max(1, counts.sum())}))
+        return pd.concat(tables, ignore_index=True)
+
+    def __repr__(self) -> str:
+        tests = ", ".join(f"{n} {len(ids):,}" for n, ids in self.tests.items())
+        label = " (joint shift)" if self.joint_shift else ""
+        return f"Split({self.kind}{label}: train {len(self.train):,}; {tests})"
+
+
+def reserve_classes(corpus: Corpus, share: float, seed: int) -> np.ndarray:
+    """Mask of classes (C,) drawn before anything else, stratified by minimal size; poles excluded."""
+    if not 0 < share < 1:
+        raise ConfigurationError(f"reserved share {share}: use a number between 0 and 1")
+    generator = np.random.default_rng([seed, 1])
+    reserved = np.zeros(corpus.num_classes, dtype=bool)
+    for size in range(1, corpus.max_leaves + 1):
+        rows = np.flatnonzero((corpus.class_leaves == size) & corpus.is_task)
+        reserved[generator.permutation(rows)[: round(share * len(rows))]] = True
+    return reserved
+
+
+def training_pool(corpus: Corpus, reserved: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    """Ids of programs that may be trained on: defined on the grid, not reserved, not held out."""
+    usable = np.append(corpus.is_task & ~reserved, False)  # class -1 reads the last entry
+    return np.flatnonzero(usable[corpus.class_index] & ~held_out)
+
+
+def check_pool(pool: np.ndarray, num_train: int, detail: str) -> None:
+    """Refuse to draw more training programs than there are.
+
+    Raises
+    ------
+    SplitError
+        With all counts.
+    """
+    if not 0 < num_train <= len(pool):
+        raise SplitError(f"{num_train:,} training programs asked of a pool of {len(pool):,} ({detail}): lower num_train")
+
+
+def choose_targets(corpus: Corpus, train: np.ndarray, pool: np.ndarray, policy: str) -> np.ndarray:
+    """Text to learn for every training program, by policy.
+
+    "as sampled" is the program itself; "minimal" is the least text of its class inside the pool.
+    """
+    if policy not in POLICIES:
+        raise ConfigurationError(f"target policy {policy!r}: choose from {', '.join(POLICIES)}")
+    if policy == "as sampled":
+        return train.copy()
+    classes, first = np.unique(corpus.class_index[pool], return_index=True)  # pool is ascending: the first is least
+    return pool[first[np.searchsorted(classes, corpus.class_index[train])]]

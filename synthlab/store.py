@@ -1,0 +1,300 @@
+"""Content-keyed, atomic, checksummed artifacts; never edited, only recomputed.
+
+An artifact is a folder ``<stage>/<label>-<key>/`` with a manifest and its payloads. The key hashes what
+the artifact was made from, so a changed grammar, setting or schema is another artifact. Writing goes to
+a sibling folder and is committed by one rename; the manifest holds the SHA-256 of every payload.
+Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from synthlab.errors import ArtifactError, ConfigurationError
+
+Payload = np.ndarray | pd.DataFrame | bytes
+_SUFFIX = {".npy": "array", ".parquet": "table", ".bin": "bytes"}
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def default_root() -> Path:
+    """Folder of the store: ``$SYNTHLAB_STORE``, else ``data/store`` of the checkout, else of the working folder."""
+    if "SYNTHLAB_STORE" in os.environ:
+        return Path(os.environ["SYNTHLAB_STORE"])
+    return project_root() / "data" / "store"
+
+
+def project_root() -> Path:
+    """The checkout that holds the package, or the working folder when it is installed elsewhere."""
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+def content_key(stage: str, schema: int, identity: Mapping[str, Any]) -> str:
+    """Key of an artifact: 16 hexadecimal digits of the SHA-256 of what it is made from."""
+    text = json.dumps({"stage": stage, "schema": schema, **identity}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Carrier(abc.ABC):
+    """A stage's result: knows what it was made from, and saves and loads itself."""
+
+    stage: ClassVar[str]
+    schema: ClassVar[int] = 1
+
+    @property
+    @abc.abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """What decides the content, as JSON: settings and the keys of the parents."""
+
+    @property
+    def label(self) -> str:
+        """Readable part of the folder name."""
+        return self.stage
+
+    @property
+    def key(self) -> str:
+        """Content key."""
+        return content_key(self.stage, self.schema, self.identity)
+
+    @abc.abstractmethod
+    def payload(self) -> Mapping[str, Payload]:
+        """Arrays, tables and bytes by name."""
+
+    @classmethod
+    @abc.abstractmethod
+    def restore(cls, identity: dict[str, Any], payload: dict[str, Any]) -> Self:
+        """Inverse of `identity` and `payload`."""
+
+    @abc.abstractmethod
+    def frame(self) -> pd.DataFrame:
+        """The content as a table."""
+
+    def save(self, store: Store) -> str:
+        """Commit to the store; returns the key."""
+        store.write(self)
+        return self.key
+
+    @classmethod
+    def load(cls, store: Store, key: str) -> Self:
+        """Read from the store by key or by name."""
+        manifest, payload = store.read(cls.stage, key)
+        if manifest["schema"] != cls.schema:
+            raise ArtifactError(f"{cls.stage} {key} has schema {manifest['schema']}, not {cls.schema}: recompute it")
+        return cls.restore(manifest["identity"], payload)
+
+
+C = TypeVar("C", bound=Carrier)
+
+
+class Store:
+    """Artifacts below one folder."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        self.root = Path(root) if root is not None else default_root()
+
+    # ------------------------------------------------------------ names and folders
+
+    def folder(self, stage: str, key_or_name: str) -> Path:
+        """Folder of an artifact.
+
+        Raises
+        ------
+        ArtifactError
+            If there is none; the message lists the names that exist.
+        """
+        key = self.names(stage).get(key_or_name, key_or_name)
+        found = sorted((self.root / stage).glob(f"*-{key}")) if _LABEL.fullmatch(key) else []
+        if not found:
+            names = ", ".join(sorted(self.names(stage))) or "none saved yet"
+            raise ArtifactError(f"no {stage} {key_or_name!r} in {self.root}: known names are {names}")
+        return found[0]
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether an artifact is committed."""
+        return any((self.root / stage).glob(f"*-{key}/manifest.json"))
+
+    def names(self, stage: str) -> dict[str, str]:
+        """Names given to artifacts of a stage, and their keys."""
+        folder = self.root / stage / "names"
+        return {p.stem: json.loads(p.read_text())["key"] for p in sorted(folder.glob("*.json"))}
+
+    def name(self, carrier: Carrier, name: str) -> None:
+        """Save an artifact and give it a name, replacing an earlier meaning of the name."""
+        if not _LABEL.fullmatch(name):
+            raise ConfigurationError(f"name {name!r}: use up to 64 letters, digits, '.', '_' and '-'")
+        carrier.save(self)
+        folder = self.root / carrier.stage / "names"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / f"{name}.json", json.dumps({"key": carrier.key}).encode())
+
+    # ------------------------------------------------------------ writing
+
+    def cached(self, carrier: type[C], key: str, build: Callable[[], C]) -> C:
+        """Load an artifact, or build and save it."""
+        if self.has(carrier.stage, key):
+            return carrier.load(self, key)
+        value = build()
+        value.save(self)
+        return value
+
+    def write(self, carrier: Carrier) -> Path:
+        """Commit an artifact; one that is already there is left as it is."""
+        parent = self.root / carrier.stage
+        target = parent / f"{carrier.label}-{carrier.key}"
+        if self.has(carrier.stage, carrier.key):
+            return target
+        files = {_file_name(name, value): _encode(value) for name, value in carrier.payload().items()}
+        parent.mkdir(parents=True, exist_ok=True)
+        _check_space(parent, sum(map(len, files.values())))
+        manifest = {
+            "stage": carrier.stage, "schema": carrier.schema, "key": carrier.key, "identity": carrier.identity,
+            "payload": {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in files.items()},
+        }
+        files["manifest.json"] = json.dumps(manifest, indent=1, default=str).encode()
+        staging = Path(tempfile.mkdtemp(prefix=".tmp-", dir=parent))
+        try:
+            for name, content in files.items():
+                _write_synced(staging / name, content)
+            _commit(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        return target
+
+    # ------------------------------------------------------------ reading
+
+    def read(self, stage: str, key_or_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Manifest and decoded payload of an artifact."""
+        folder = self.folder(stage, key_or_name)
+        manifest = _read_manifest(folder)
+        payload = {}
+        for file_name, entry in manifest["payload"].items():
+            content = _read_checked(folder / file_name, entry["bytes"])
+            payload[Path(file_name).stem] = _decode(folder / file_name, content)
+        return manifest, payload
+
+    def artifacts(self) -> Iterator[Path]:
+        """Folders of all committed artifacts."""
+        return (p.parent for p in sorted(self.root.glob("*/*/manifest.json")))
+
+    def verify(self) -> list[str]:
+        """Rehash every payload; returns one line per problem, each naming the mend."""
+        return [problem for folder in self.artifacts() for problem in _problems(folder)]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file in one step: sibling temporary, fsync, rename, fsync of the folder."""
+    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    os.close(handle)
+    try:
+        _write_synced(Path(temporary), content)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _commit(staging: Path, target: Path) -> None:
+    _sync_folder(staging)
+    try:
+        staging.rename(target)
+    except OSError:
+        if not (target / "manifest.json").exists():  # another process may have committed the same content first
+            raise
+    _sync_folder(target.parent)
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ArtifactError(f"{folder} needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free: make room, run again")
+
+
+def _file_name(name: str, value: Payload) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{name}.npy"
+    return f"{name}.parquet" if isinstance(value, pd.DataFrame) else f"{name}.bin"
+
+
+def _encode(value: Payload) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    buffer = io.BytesIO()
+    if isinstance(value, np.ndarray):
+        np.save(buffer, value, allow_pickle=False)
+    else:
+        value.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _decode(path: Path, content: bytes) -> Any:
+    kind = _SUFFIX[path.suffix]
+    try:
+        if kind == "array":
+            return np.load(io.BytesIO(content), allow_pickle=False)
+        return pd.read_parquet(io.BytesIO(content)) if kind == "table" else content
+    except Exception as error:
+        raise ArtifactError(f"{path} is damaged ({error}): delete {path.parent} and run again") from error
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}): delete {folder} and run again") from error
+    if not folder.name.endswith(content_key(manifest["stage"], manifest["schema"], manifest["identity"])):
+        raise ArtifactError(f"{path} does not belong to its folder: delete {folder} and run again")
+    return manifest
+
+
+def _read_checked(path: Path, size: int) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror}): delete {path.parent} and run again") from error
+    if len(content) != size:
+        raise ArtifactError(f"{path} has {len(content)} bytes, not {size}: delete {path.parent} and run again")
+    return content
+
+
+def _problems(folder: Path) -> list[str]:
+    try:
+        manifest = _read_manifest(folder)
+        expected = {**manifest["payload"], "manifest.json": None}
+        found = [f"{folder / n} is not in the manifest: delete it" for n in os.listdir(folder) if n not in expected]
+        for name, entry in manifest["payload"].items():
+            content = _read_checked(folder / name, entry["bytes"])
+            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+                found.append(f"{folder / name} is damaged: delete {folder} and run again")
+    except ArtifactError as error:
+        return [str(error)]
+    return found
