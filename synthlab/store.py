@@ -161,7 +161,10 @@ class Store:
         parent.mkdir(parents=True, exist_ok=True)
         _check_space(parent, sum(map(len, files.values())))
         manifest = {
-            "stage": carrier.stage, "schema": carrier.schema, "key": carrier.key, "identity": carrier.identity,
+            "stage": carrier.stage,
+            "schema": carrier.schema,
+            "key": carrier.key,
+            "identity": carrier.identity,
             "payload": {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in files.items()},
         }
         files["manifest.json"] = json.dumps(manifest, indent=1, default=str).encode()
@@ -201,7 +204,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     os.close(handle)
     try:
         _write_synced(Path(temporary), content)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
         _sync_folder(path.parent)
     finally:
         Path(temporary).unlink(missing_ok=True)
@@ -290,7 +293,11 @@ def _problems(folder: Path) -> list[str]:
     try:
         manifest = _read_manifest(folder)
         expected = {**manifest["payload"], "manifest.json": None}
-        found = [f"{folder / n} is not in the manifest: delete it" for n in os.listdir(folder) if n not in expected]
+        found = [
+            f"{folder / n} is not in the manifest: delete it"
+            for n in sorted(p.name for p in folder.iterdir())
+            if n not in expected
+        ]
         for name, entry in manifest["payload"].items():
             content = _read_checked(folder / name, entry["bytes"])
             if hashlib.sha256(content).hexdigest() != entry["sha256"]:

@@ -215,13 +215,24 @@ class Grammar:
     def describe(self) -> dict[str, Any]:
         """Everything that decides what programs mean, as JSON; the source of `digest`."""
         operators = [
-            {"symbol": o.symbol, "arity": o.arity, "commutative": o.commutative,
-             "precedence": o.precedence, "integral": o.integral, "behaviour": o.behaviour()}
+            {
+                "symbol": o.symbol,
+                "arity": o.arity,
+                "commutative": o.commutative,
+                "precedence": o.precedence,
+                "integral": o.integral,
+                "behaviour": o.behaviour(),
+            }
             for o in self.operators
         ]
         grid = [[str(v) for v in axis] for axis in self.grid.axes]
-        return {"name": self.name, "variables": self.variables, "constants": self.constants,
-                "operators": operators, "grid": grid}
+        return {
+            "name": self.name,
+            "variables": self.variables,
+            "constants": self.constants,
+            "operators": operators,
+            "grid": grid,
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -257,11 +268,21 @@ def get_grammar(name: str) -> Grammar:
     return _REGISTRY[name]
 
 
-POLYNOMIAL = register(Grammar(
-    name="polynomial", variables=("x", "y"), constants=(1, 2, 3), operators=(ADD, SUBTRACT, MULTIPLY),
-    grid=Grid.regular(0, 0),
-))
-RATIONAL = register(Grammar(
-    name="rational", variables=("x", "y"), constants=(1, 2), operators=(ADD, SUBTRACT, MULTIPLY, DIVIDE),
-    grid=Grid.regular(Fraction(1, 3), Fraction(1, 5), start=-3),
-))
+POLYNOMIAL = register(
+    Grammar(
+        name="polynomial",
+        variables=("x", "y"),
+        constants=(1, 2, 3),
+        operators=(ADD, SUBTRACT, MULTIPLY),
+        grid=Grid.regular(0, 0),
+    )
+)
+RATIONAL = register(
+    Grammar(
+        name="rational",
+        variables=("x", "y"),
+        constants=(1, 2),
+        operators=(ADD, SUBTRACT, MULTIPLY, DIVIDE),
+        grid=Grid.regular(Fraction(1, 3), Fraction(1, 5), start=-3),
+    )
+)

@@ -133,6 +133,7 @@ def prefix_lengths(grammar: Grammar, prefix: np.ndarray) -> np.ndarray:
 
 # ---------------------------------------------------------------- reading text
 
+
 @dataclass(frozen=True)
 class _Lexeme:
     text: str

@@ -89,8 +89,9 @@ def project(space: Space, *, num_points: int = 3000, neighbors: int = 15, seed: 
     neighbors = min(neighbors, len(rows) - 1)
     vectors = space.coordinates[rows]
     distances, indices = NearestNeighbors(n_neighbors=neighbors, algorithm="brute").fit(vectors).kneighbors(vectors)
-    return Projection(space.key, umap_settings(num_points, neighbors, seed), rows,
-                      _umap(vectors, indices, distances, neighbors, seed))
+    return Projection(
+        space.key, umap_settings(num_points, neighbors, seed), rows, _umap(vectors, indices, distances, neighbors, seed)
+    )
 
 
 def _umap(vectors: np.ndarray, indices: np.ndarray, distances: np.ndarray, neighbors: int, seed: int) -> np.ndarray:
@@ -98,8 +99,9 @@ def _umap(vectors: np.ndarray, indices: np.ndarray, distances: np.ndarray, neigh
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = umap.UMAP(n_neighbors=neighbors, random_state=seed, n_jobs=1, init="pca",
-                          precomputed_knn=(indices, distances, None))
+        model = umap.UMAP(
+            n_neighbors=neighbors, random_state=seed, n_jobs=1, init="pca", precomputed_knn=(indices, distances, None)
+        )
         return np.asarray(model.fit_transform(vectors), dtype=np.float32)
 
 

@@ -99,8 +99,9 @@ class Space(Carrier):
 
     def frame(self) -> pd.DataFrame:
         """Variance explained per axis."""
-        return pd.DataFrame({"axis": np.arange(self.num_axes), "explained": self.explained,
-                             "cumulative": np.cumsum(self.explained)})
+        return pd.DataFrame(
+            {"axis": np.arange(self.num_axes), "explained": self.explained, "cumulative": np.cumsum(self.explained)}
+        )
 
     def __repr__(self) -> str:
         return f"Space({self.kind}: {len(self.coordinates):,} rows, {self.num_axes} axes, {self.explained.sum():.1%})"

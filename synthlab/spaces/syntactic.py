@@ -177,8 +177,12 @@ def pq_distances(first: Program, second: Program, p: int = 2, q: int = 3) -> dic
     """
     one, two = pq_profile(first, p, q), pq_profile(second, p, q)
     shared, total = (one & two).total(), one.total() + two.total()
-    return {"distance": 1 - 2 * shared / total, "metric": (total - 2 * shared) / (total - shared),
-            "profile_sizes": [one.total(), two.total()], "intersection": shared}
+    return {
+        "distance": 1 - 2 * shared / total,
+        "metric": (total - 2 * shared) / (total - shared),
+        "profile_sizes": [one.total(), two.total()],
+        "intersection": shared,
+    }
 
 
 def fit_syntactic(corpus: Corpus, *, p: int = 2, q: int = 3, num_axes: int = 32) -> Space:
@@ -212,8 +216,12 @@ def fit_syntactic(corpus: Corpus, *, p: int = 2, q: int = 3, num_axes: int = 32)
     coordinates = np.zeros((corpus.num_programs, axes.shape[1]), dtype=np.float32)
     _embed(corpus.prefix, *shape, column_of, axes.astype(np.float32), coordinates)
     return Space(
-        SYNTACTIC, corpus.key, syntactic_settings(p, q, num_axes), coordinates,
-        explained, axes,
+        SYNTACTIC,
+        corpus.key,
+        syntactic_settings(p, q, num_axes),
+        coordinates,
+        explained,
+        axes,
         tuple(pq_gram_text(grammar, int(code), p, q) for code in codes),
     )
 

@@ -87,17 +87,23 @@ def audit(split: Split, grammar: Grammar | None = None) -> AuditReport:
     """
     grammar = grammar or get_grammar(split.corpus["grammar"])
     if grammar.digest != split.corpus["digest"]:
-        raise ArtifactError(f"the split was drawn with grammar {split.corpus['digest']}, not {grammar.digest}: draw it again")
+        raise ArtifactError(
+            f"the split was drawn with grammar {split.corpus['digest']}, not {grammar.digest}: draw it again"
+        )
     evidence = _Evidence(split, grammar)
     seen = np.unique(np.concatenate([split.train, split.targets]))
     seen_functions = evidence.functions(seen)
     tested = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *split.tests.values()]))
-    empty = [name for name, ids in {"train": split.train, **split.tests}.items() if len(ids) == 0 and name in ("train", "id")]
+    empty = [
+        name for name, ids in {"train": split.train, **split.tests}.items() if len(ids) == 0 and name in ("train", "id")
+    ]
     differs = evidence.functions(split.train) != evidence.functions(split.targets)
     findings = [
         (f"empty part {', '.join(empty)}" if empty else "empty part", len(empty), ()),
         evidence.finding("tested function in training", seen[np.isin(seen_functions, evidence.functions(tested))]),
-        evidence.finding("reserved function in training", seen[np.isin(seen_functions, evidence.functions(split.reserved))]),
+        evidence.finding(
+            "reserved function in training", seen[np.isin(seen_functions, evidence.functions(split.reserved))]
+        ),
         evidence.finding("target computes another function", split.train[differs]),
     ]
     if split.kind == "support":
@@ -114,8 +120,10 @@ def _region_findings(split: Split, evidence: _Evidence, seen: np.ndarray) -> lis
     outside = np.flatnonzero(~held_out)
     forced = split.tests["forced"]
     reachable = forced[np.isin(evidence.functions(forced), evidence.functions(outside))]
-    return [evidence.finding("held-out text in training", seen[held_out[seen]]),
-            evidence.finding("forced function with a text outside the region", reachable)]
+    return [
+        evidence.finding("held-out text in training", seen[held_out[seen]]),
+        evidence.finding("forced function with a text outside the region", reachable),
+    ]
 
 
 def audit_corpus(split: Split, corpus: Corpus) -> AuditReport:

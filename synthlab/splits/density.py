@@ -74,6 +74,7 @@ def regime_cells(
     ConfigurationError
         For an unknown regime.
     """
+
     def cells(kind: str) -> np.ndarray:
         return kmeans_cells(corpus, spaces[kind], program_ids, num_cells=num_cells, seed=seed)
 
@@ -97,12 +98,25 @@ def draw_by_regime(
 
 
 def density_settings(
-    *, regime: str, num_train: int, num_test: int = 500, num_cells: int = 100, reserved: float = RESERVED_SHARE,
-    policy: str = "as sampled", seed: int = 0,
+    *,
+    regime: str,
+    num_train: int,
+    num_test: int = 500,
+    num_cells: int = 100,
+    reserved: float = RESERVED_SHARE,
+    policy: str = "as sampled",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Settings of a density split, for its key."""
-    return dict(regime=regime, num_train=num_train, num_test=num_test, num_cells=num_cells, reserved=reserved,
-                policy=policy, seed=seed)
+    return dict(
+        regime=regime,
+        num_train=num_train,
+        num_test=num_test,
+        num_cells=num_cells,
+        reserved=reserved,
+        policy=policy,
+        seed=seed,
+    )
 
 
 def density_split(corpus: Corpus, spaces: Mapping[str, Space], settings: dict[str, Any]) -> Split:
@@ -127,19 +141,33 @@ def density_split(corpus: Corpus, spaces: Mapping[str, Space], settings: dict[st
     nothing = np.zeros(corpus.num_programs, dtype=bool)
     pool = training_pool(corpus, reserved, nothing)
     check_pool(pool, settings["num_train"], f"{int(reserved.sum()):,} of {corpus.num_classes:,} classes are reserved")
-    train = draw_by_regime(corpus, spaces, pool, settings["regime"], settings["num_train"], num_cells=num_cells, seed=seed)
+    train = draw_by_regime(
+        corpus, spaces, pool, settings["regime"], settings["num_train"], num_cells=num_cells, seed=seed
+    )
     test_pool = training_pool(corpus, ~reserved, nothing)
     tests = {}
     for regime in REGIMES:
         num = min(settings["num_test"], len(test_pool))
-        ids = draw_by_regime(corpus, spaces, test_pool, regime, num, num_cells=max(2, num_cells * 7 // 10), seed=seed + 1)
+        ids = draw_by_regime(
+            corpus, spaces, test_pool, regime, num, num_cells=max(2, num_cells * 7 // 10), seed=seed + 1
+        )
         tests[regime] = corpus.class_id[corpus.class_index[ids]]
     targets = choose_targets(corpus, train, pool, settings["policy"])
-    return Split("density", corpus.identity, settings, train, targets, tests,
-                 corpus.class_id[reserved], np.empty(0, dtype=np.uint8))
+    return Split(
+        "density",
+        corpus.identity,
+        settings,
+        train,
+        targets,
+        tests,
+        corpus.class_id[reserved],
+        np.empty(0, dtype=np.uint8),
+    )
 
 
-def training_diversity(corpus: Corpus, spaces: Mapping[str, Space], split: Split, *, num_cells: int = 100) -> pd.DataFrame:
+def training_diversity(
+    corpus: Corpus, spaces: Mapping[str, Space], split: Split, *, num_cells: int = 100
+) -> pd.DataFrame:
     """Manipulation check of a training set: did the regime spread what it says, and what else moved?
 
     Returns
@@ -149,18 +177,27 @@ def training_diversity(corpus: Corpus, spaces: Mapping[str, Space], split: Split
         (of all the universe's cells), bits of target text left once the function is known, mean leaves.
     """
     classes = corpus.class_index[split.train]
-    everything = training_pool(corpus, np.zeros(corpus.num_classes, dtype=bool), np.zeros(corpus.num_programs, dtype=bool))
+    everything = training_pool(
+        corpus, np.zeros(corpus.num_classes, dtype=bool), np.zeros(corpus.num_programs, dtype=bool)
+    )
     coverage = {}
     for kind, space in spaces.items():
         cells = kmeans_cells(corpus, space, everything, num_cells=num_cells, seed=99)
         trained = np.isin(everything, split.train)
         coverage[f"{kind}_coverage"] = len(np.unique(cells[trained])) / len(np.unique(cells))
-    return pd.DataFrame([{
-        "regime": split.settings["regime"], "programs": len(split.train), "classes": len(np.unique(classes)),
-        "effective_classes": float(np.exp(_entropy(classes))), **coverage,
-        "text_bits": (_entropy(split.targets) - _entropy(classes)) / np.log(2),
-        "mean_leaves": float(corpus.leaves[split.targets].mean()),
-    }])
+    return pd.DataFrame(
+        [
+            {
+                "regime": split.settings["regime"],
+                "programs": len(split.train),
+                "classes": len(np.unique(classes)),
+                "effective_classes": float(np.exp(_entropy(classes))),
+                **coverage,
+                "text_bits": (_entropy(split.targets) - _entropy(classes)) / np.log(2),
+                "mean_leaves": float(corpus.leaves[split.targets].mean()),
+            }
+        ]
+    )
 
 
 def _entropy(labels: np.ndarray) -> float:

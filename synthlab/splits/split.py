@@ -97,8 +97,16 @@ class Split(Carrier):
         tables = []
         for name, rows in parts.items():
             counts = np.bincount(corpus.class_leaves[rows], minlength=corpus.max_leaves + 1)[1:]
-            tables.append(pd.DataFrame({"part": name, "leaves": np.arange(1, corpus.max_leaves + 1),
-                                        "items": counts, "share": counts / max(1, counts.sum())}))
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "part": name,
+                        "leaves": np.arange(1, corpus.max_leaves + 1),
+                        "items": counts,
+                        "share": counts / max(1, counts.sum()),
+                    }
+                )
+            )
         return pd.concat(tables, ignore_index=True)
 
     def __repr__(self) -> str:
@@ -134,7 +142,9 @@ def check_pool(pool: np.ndarray, num_train: int, detail: str) -> None:
         With all counts.
     """
     if not 0 < num_train <= len(pool):
-        raise SplitError(f"{num_train:,} training programs asked of a pool of {len(pool):,} ({detail}): lower num_train")
+        raise SplitError(
+            f"{num_train:,} training programs asked of a pool of {len(pool):,} ({detail}): lower num_train"
+        )
 
 
 def choose_targets(corpus: Corpus, train: np.ndarray, pool: np.ndarray, policy: str) -> np.ndarray:

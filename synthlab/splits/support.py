@@ -79,8 +79,12 @@ class Region:
 
     def settings(self) -> dict[str, Any]:
         """Only what the rule uses, so that equal regions have equal keys."""
-        used = {"quantile": ("axis", "quantile", "above"), "cluster": ("num_clusters", "num_held", "seed"),
-                "root": ("root",), "box": ("box",)}[self.rule]
+        used = {
+            "quantile": ("axis", "quantile", "above"),
+            "cluster": ("num_clusters", "num_held", "seed"),
+            "root": ("root",),
+            "box": ("box",),
+        }[self.rule]
         return {"space": self.space, "rule": self.rule} | {k: v for k, v in asdict(self).items() if k in used}
 
     def describe(self) -> str:
@@ -121,7 +125,9 @@ def _rows_in(region: Region, space: Space) -> np.ndarray:
         bound = np.quantile(values[placed], region.quantile)
         return placed & (values > bound if region.above else values < bound)
     if region.rule == "box":
-        return placed & np.all([(space.axis(a) >= low) & (space.axis(a) <= high) for a, low, high in region.box], axis=0)
+        return placed & np.all(
+            [(space.axis(a) >= low) & (space.axis(a) <= high) for a, low, high in region.box], axis=0
+        )
     vectors = space.coordinates
     fitted = vectors[distinct_rows(vectors, _FIT_ROWS, region.seed)]
     num_clusters = min(region.num_clusters, len(fitted))
@@ -133,12 +139,28 @@ def _rows_in(region: Region, space: Space) -> np.ndarray:
 
 
 def support_settings(
-    region: Region, *, num_train: int | None = None, num_test: int = 1000, regime: str = "random", num_cells: int = 100,
-    reserved: float = RESERVED_SHARE, policy: str = "as sampled", seed: int = 0,
+    region: Region,
+    *,
+    num_train: int | None = None,
+    num_test: int = 1000,
+    regime: str = "random",
+    num_cells: int = 100,
+    reserved: float = RESERVED_SHARE,
+    policy: str = "as sampled",
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Settings of a support split, for its key; `num_train` None takes the whole pool."""
-    return dict(region=region.settings(), region_text=region.describe(), num_train=num_train, num_test=num_test,
-                regime=regime, num_cells=num_cells, reserved=reserved, policy=policy, seed=seed)
+    return dict(
+        region=region.settings(),
+        region_text=region.describe(),
+        num_train=num_train,
+        num_test=num_test,
+        regime=regime,
+        num_cells=num_cells,
+        reserved=reserved,
+        policy=policy,
+        seed=seed,
+    )
 
 
 def support_split(
@@ -165,20 +187,35 @@ def support_split(
     held_out = programs_in(region, corpus, spaces) if inside is None else inside
     if not held_out.any() or held_out.all():
         where = "empty" if not held_out.any() else "the whole universe"
-        raise SplitError(f"the region ({region.describe()}) is {where}: {int(held_out.sum()):,} of "
-                         f"{corpus.num_programs:,} programs; move its bounds")
+        raise SplitError(
+            f"the region ({region.describe()}) is {where}: {int(held_out.sum()):,} of "
+            f"{corpus.num_programs:,} programs; move its bounds"
+        )
     reserved = reserve_classes(corpus, settings["reserved"], seed)
     pool = training_pool(corpus, reserved, held_out)
     num_train = len(pool) if settings["num_train"] is None else settings["num_train"]
-    check_pool(pool, num_train, f"{int(held_out.sum()):,} of {corpus.num_programs:,} programs are held out and "
-                                f"{int(reserved.sum()):,} of {corpus.num_classes:,} classes reserved")
-    train = draw_by_regime(corpus, spaces, pool, settings["regime"], num_train, num_cells=settings["num_cells"], seed=seed)
+    check_pool(
+        pool,
+        num_train,
+        f"{int(held_out.sum()):,} of {corpus.num_programs:,} programs are held out and "
+        f"{int(reserved.sum()):,} of {corpus.num_classes:,} classes reserved",
+    )
+    train = draw_by_regime(
+        corpus, spaces, pool, settings["regime"], num_train, num_cells=settings["num_cells"], seed=seed
+    )
     tests = _test_classes(corpus, reserved, held_out, is_semantic=region.space == SEMANTIC)
     tests |= matched_tests(corpus, tests, held_out, seed)
     tests = _at_most(tests, settings["num_test"], seed)
-    return Split("support", corpus.identity, settings, train, choose_targets(corpus, train, pool, settings["policy"]),
-                 {name: corpus.class_id[rows] for name, rows in tests.items()}, corpus.class_id[reserved],
-                 np.packbits(held_out))
+    return Split(
+        "support",
+        corpus.identity,
+        settings,
+        train,
+        choose_targets(corpus, train, pool, settings["policy"]),
+        {name: corpus.class_id[rows] for name, rows in tests.items()},
+        corpus.class_id[reserved],
+        np.packbits(held_out),
+    )
 
 
 def _tuples(settings: dict[str, Any]) -> dict[str, Any]:

@@ -146,24 +146,31 @@ class Corpus(Carrier):
         sizes = np.arange(1, self.max_leaves + 1)
         programs = np.bincount(self.leaves, minlength=self.max_leaves + 1)[1:]
         functions = np.bincount(self.class_leaves, minlength=self.max_leaves + 1)[1:]
-        return pd.DataFrame({
-            "leaves": sizes, "programs": programs, "functions": functions,
-            "programs_cumulative": programs.cumsum(), "functions_cumulative": functions.cumsum(),
-        })
+        return pd.DataFrame(
+            {
+                "leaves": sizes,
+                "programs": programs,
+                "functions": functions,
+                "programs_cumulative": programs.cumsum(),
+                "functions_cumulative": functions.cumsum(),
+            }
+        )
 
     def frame(self, program_ids: np.ndarray | None = None) -> pd.DataFrame:
         """Programs as a table: id, text, leaves, root, class (all of them, or the chosen ids)."""
         ids = np.arange(self.num_programs) if program_ids is None else np.asarray(program_ids)
         classes = self.class_index[ids]
         defined = classes >= 0
-        return pd.DataFrame({
-            "program_id": ids,
-            "program": infix_texts(self.grammar, self.prefix[ids]),
-            "leaves": self.leaves[ids],
-            "root": np.array(self.grammar.tokens)[self.prefix[ids, 0]],
-            "class_id": np.where(defined, self.class_id[classes], NO_CLASS),
-            "class_size": np.where(defined, self.multiplicity[classes], 0),
-        })
+        return pd.DataFrame(
+            {
+                "program_id": ids,
+                "program": infix_texts(self.grammar, self.prefix[ids]),
+                "leaves": self.leaves[ids],
+                "root": np.array(self.grammar.tokens)[self.prefix[ids, 0]],
+                "class_id": np.where(defined, self.class_id[classes], NO_CLASS),
+                "class_size": np.where(defined, self.multiplicity[classes], 0),
+            }
+        )
 
     def class_frame(self) -> pd.DataFrame:
         """Classes as a table: id, minimal program, leaves, number of texts, root of the minimal text."""
@@ -171,8 +178,10 @@ class Corpus(Carrier):
         return table.drop(columns="program_id")[["class_id", "program", "leaves", "root", "class_size"]]
 
     def __repr__(self) -> str:
-        return (f"Corpus({self.grammar.name}, <= {self.max_leaves} leaves: "
-                f"{self.num_programs:,} programs, {self.num_classes:,} functions)")
+        return (
+            f"Corpus({self.grammar.name}, <= {self.max_leaves} leaves: "
+            f"{self.num_programs:,} programs, {self.num_classes:,} functions)"
+        )
 
 
 def build_corpus(grammar: Grammar, max_leaves: int, *, seed: int = FINGERPRINT_SEED, max_bytes: float = 8e9) -> Corpus:
@@ -222,8 +231,12 @@ def _classify(
 
 
 def _values_from_operands(
-    grammar: Grammar, prefix: np.ndarray, functions: FunctionTable, points: ResiduePoints,
-    class_index: np.ndarray, max_leaves: int,
+    grammar: Grammar,
+    prefix: np.ndarray,
+    functions: FunctionTable,
+    points: ResiduePoints,
+    class_index: np.ndarray,
+    max_leaves: int,
 ) -> np.ndarray:
     values = np.full((len(prefix), functions.values.shape[1]), UNDEFINED_RESIDUE, dtype=np.uint64)
     operands = operand_ids(grammar, prefix, max_leaves)

@@ -167,7 +167,11 @@ OnBlock = Callable[[np.ndarray, int], bool]
 
 
 def grow(
-    grammar: Grammar, points: ResiduePoints, max_leaves: int, *, check_poles: bool = True,
+    grammar: Grammar,
+    points: ResiduePoints,
+    max_leaves: int,
+    *,
+    check_poles: bool = True,
     on_block: OnBlock | None = None,
 ) -> Iterator[FunctionTable]:
     """Enumerate functions size by size; yields the table after every size.
@@ -265,7 +269,9 @@ class _Growth:
             np.concatenate([self.table.tokens, tokens]),
             np.concatenate([self.table.operands, operands]),
             np.concatenate([self.table.leaves, np.full(len(order), size, dtype=np.int64)]),
-            np.concatenate(values), text, self.table.executed,
+            np.concatenate(values),
+            text,
+            self.table.executed,
         )
         _write_texts(table.tokens, table.operands, lengths, text, known, len(table))
         self.keys = np.concatenate([self.keys, pool.keys[known : pool.count][order]])
