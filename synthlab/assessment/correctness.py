@@ -1,0 +1,108 @@
+"""Correct means the same function; every other outcome says why it failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from synthlab.assessment.tasks import Candidates, Tasks
+from synthlab.language.grammar import PAD
+from synthlab.language.identity import UNDEFINED_RESIDUE, fingerprints
+from synthlab.language.interpreter import grid_outputs
+from synthlab.language.program import prefix_lengths
+
+STATUSES = ("solved", "right on grid", "wrong function", "ungrammatical", "too long", "undefined")
+SOLVED, ON_GRID, WRONG, UNGRAMMATICAL, TOO_LONG, UNDEFINED = range(len(STATUSES))
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Outcome of every candidate.
+
+    Attributes
+    ----------
+    tasks, candidates
+        What was asked and answered.
+    status
+        Index into `STATUSES` (K,).
+    """
+
+    tasks: Tasks
+    candidates: Candidates
+    status: np.ndarray
+
+    @property
+    def num_samples(self) -> int:
+        """Candidates per task."""
+        return len(self.candidates) // max(1, len(self.tasks))
+
+    def num_correct(self) -> np.ndarray:
+        """Correct candidates per task (T,)."""
+        return np.bincount(self.candidates.task, weights=self.status == SOLVED, minlength=len(self.tasks)).astype(int)
+
+    def first_status(self) -> np.ndarray:
+        """Status of the candidate submitted first, per task (T,)."""
+        status = np.full(len(self.tasks), UNGRAMMATICAL)
+        first = self.candidates.rank == 0
+        status[self.candidates.task[first]] = self.status[first]
+        return status
+
+    def submitted(self) -> np.ndarray:
+        """Status per task (T,) when the candidates are filtered by the grid and one is submitted.
+
+        The submitted candidate is the first that is right on the grid, which a solver can see; without one,
+        the first candidate.
+        """
+        status = self.first_status()
+        visible = np.flatnonzero((self.status == SOLVED) | (self.status == ON_GRID))
+        order = visible[np.lexsort((self.candidates.rank[visible], self.candidates.task[visible]))]
+        tasks, first = np.unique(self.candidates.task[order], return_index=True)
+        status[tasks] = self.status[order[first]]
+        return status
+
+    def frame(self) -> pd.DataFrame:
+        """One row a task: class, size, weight, whether solved, why not, correct candidates of all."""
+        table = self.tasks.frame()
+        first = self.first_status()
+        return table.assign(
+            solved=first == SOLVED,
+            status=np.array(STATUSES)[first],
+            num_correct=self.num_correct(),
+            num_samples=self.num_samples,
+        )
+
+
+def check(tasks: Tasks, candidates: Candidates, *, max_leaves: int | None = None) -> Evaluation:
+    """Judge candidates in bulk.
+
+    Parameters
+    ----------
+    tasks, candidates
+        What was asked and answered.
+    max_leaves
+        Longest answer that counts; the tasks' bound N by default.
+    """
+    grammar = tasks.grammar
+    limit = tasks.max_leaves if max_leaves is None else max_leaves
+    lengths = prefix_lengths(grammar, candidates.prefix)
+    inside = np.arange(candidates.prefix.shape[1]) < lengths[:, None]
+    prefix = np.where(inside, candidates.prefix, PAD).astype(np.uint8)
+    status = np.full(len(candidates), UNGRAMMATICAL)
+    leaves = (prefix < grammar.num_terminals).sum(axis=1)
+    status[(lengths > 0) & (leaves > limit)] = TOO_LONG
+    valid = np.flatnonzero((lengths > 0) & (leaves <= limit))
+    status[valid] = _judge_functions(tasks, prefix[valid], candidates.task[valid])
+    return Evaluation(tasks, candidates, status)
+
+
+def _judge_functions(tasks: Tasks, prefix: np.ndarray, task: np.ndarray) -> np.ndarray:
+    unique, inverse = np.unique(prefix, axis=0, return_inverse=True)
+    found = fingerprints(tasks.grammar, unique, tasks.seed)[inverse]
+    outputs = grid_outputs(tasks.grammar, unique)[inverse]
+    on_grid = np.isclose(outputs, tasks.outputs[task], rtol=1e-9, atol=0).all(axis=1)
+    status = np.where(on_grid, ON_GRID, WRONG)
+    status[found[:, 0] == UNDEFINED_RESIDUE] = UNDEFINED
+    status[(found == tasks.fingerprints[task]).all(axis=1)] = SOLVED
+    return status

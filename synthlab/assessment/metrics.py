@@ -1,0 +1,126 @@
+"""Pure functions of counts: pass@k, shares with intervals, differences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from synthlab.errors import ConfigurationError
+
+NUM_REPLICATES = 2000
+
+
+def pass_at_k(num_samples: int, num_correct: np.ndarray, k: int) -> np.ndarray:
+    """Unbiased probability that one of k independent samples is correct, per task (Chen et al., 2021).
+
+    Parameters
+    ----------
+    num_samples
+        Samples drawn per task, n.
+    num_correct
+        Correct samples per task, c (T,).
+    k
+        Number of samples allowed, at most n.
+
+    Raises
+    ------
+    ConfigurationError
+        If k is not in 1..n, or a count is impossible.
+    """
+    correct = np.asarray(num_correct)
+    if not 1 <= k <= num_samples:
+        raise ConfigurationError(f"pass@{k} of {num_samples} samples is undefined: draw at least {k} samples")
+    if ((correct < 0) | (correct > num_samples)).any():
+        raise ConfigurationError(f"correct counts must lie in 0..{num_samples}")
+    factors = np.arange(num_samples, 0, -1)
+    # product over i = n-c+1..n of (1 - k/i): take the first c of n, n-1, ...
+    terms = np.cumprod(np.concatenate([[1.0], np.clip(1 - k / factors, 0, None)]))
+    return 1.0 - terms[correct]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % bootstrap interval and the number of classes behind it."""
+
+    value: float
+    low: float
+    high: float
+    num_tasks: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def _replicates(frame: pd.DataFrame, value: str, levels: Sequence[str], seed: int) -> np.ndarray:
+    """Weighted means under a hierarchical bootstrap: resample the groups of each level, then the rows."""
+    generator = np.random.default_rng(seed)
+    weights = frame["weight"].to_numpy(float) if "weight" in frame else np.ones(len(frame))
+    values = frame[value].to_numpy(float)
+    labels = frame.groupby(list(levels)).ngroup().to_numpy() if levels else np.zeros(len(frame), dtype=int)
+    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    means = np.empty(NUM_REPLICATES)
+    for k in range(NUM_REPLICATES):
+        chosen = generator.integers(0, len(groups), len(groups)) if len(groups) > 1 else [0]
+        rows = np.concatenate([groups[g][generator.integers(0, len(groups[g]), len(groups[g]))] for g in chosen])
+        means[k] = np.average(values[rows], weights=weights[rows])
+    return means
+
+
+def estimate(frame: pd.DataFrame, value: str = "solved", levels: Sequence[str] = (), seed: int = 0) -> Estimate:
+    """Mean of a column over classes (rows), with a hierarchical bootstrap interval.
+
+    Parameters
+    ----------
+    frame
+        One row per class and run; an optional ``weight`` column says how often a test set drew the class.
+    value
+        Column to average.
+    levels
+        Columns that group runs (region, seed); they are resampled before the classes.
+    seed
+        Of the bootstrap.
+    """
+    if frame.empty:
+        raise ConfigurationError("no task to average over: the test set is empty")
+    weights = frame.get("weight")
+    low, high = np.quantile(_replicates(frame, value, levels, seed), [0.025, 0.975])
+    return Estimate(float(np.average(frame[value], weights=weights)), float(low), float(high), len(frame))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second minus first, in points and relative to the first, each with a 95 % interval."""
+
+    points: Estimate
+    relative: Estimate
+
+
+def difference(
+    first: pd.DataFrame, second: pd.DataFrame, value: str = "solved", levels: Sequence[str] = (), seed: int = 0
+) -> Difference:
+    """How far the mean of `second` lies from that of `first`, by bootstrap of both."""
+    one, two = estimate(first, value, levels, seed), estimate(second, value, levels, seed)
+    ones, twos = _replicates(first, value, levels, seed), _replicates(second, value, levels, seed + 1)
+    points = np.quantile(twos - ones, [0.025, 0.975])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = np.nanquantile((twos - ones) / ones, [0.025, 0.975])
+    gap, num = two.value - one.value, one.num_tasks + two.num_tasks
+    share = gap / one.value if one.value else float("nan")
+    return Difference(
+        Estimate(gap, float(points[0]), float(points[1]), num),
+        Estimate(share, float(relative[0]), float(relative[1]), num),
+    )
+
+
+def summarize(
+    frame: pd.DataFrame, by: Sequence[str], value: str = "solved", levels: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Mean and interval of a column per group: columns of `by`, then pass_at_1, low, high, num_tasks."""
+    rows = []
+    for key, group in frame.groupby(list(by), sort=False):
+        found = estimate(group, value, levels)
+        rows.append((*key, found.value, found.low, found.high, group["class_id"].nunique()))
+    return pd.DataFrame(rows, columns=[*by, "pass_at_1", "low", "high", "num_tasks"])

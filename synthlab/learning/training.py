@@ -1,0 +1,431 @@
+"""Training with Lightning: one module, one Trainer, and the run that comes out.
+
+A run is resumed exactly: the order of the data is a pure function of (seed, step), and the checkpoint
+holds weights, optimizer and schedule. Ctrl-C ends training at the next step and keeps what was learned.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import shutil
+import signal
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import pandas as pd
+import pytorch_lightning as pl
+import safetensors.torch
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.plugins.io import CheckpointIO
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+
+from synthlab.assessment.correctness import SOLVED, check
+from synthlab.assessment.tasks import Tasks, tasks_by_part
+from synthlab.errors import ArtifactError
+from synthlab.language.grammar import Grammar, get_grammar
+from synthlab.learning.batches import DeviceData, Order
+from synthlab.learning.decoding import decode
+from synthlab.learning.encoding import IGNORED, NUM_FEATURES, num_rows, token_targets
+from synthlab.learning.model import Synthesizer, num_parameters
+from synthlab.presets import ModelConfig, TrainingConfig
+from synthlab.splits.audit import audit_corpus
+from synthlab.splits.split import Split
+from synthlab.store import Carrier, Store, write_atomically
+from synthlab.universe.corpus import Corpus
+from synthlab.universe.counting import max_length
+
+_CHECK_TASKS = 200
+
+
+def new_model(config: ModelConfig, grammar: Grammar, max_leaves: int) -> Synthesizer:
+    """Untrained model for a grammar and a bound N on answers."""
+    return Synthesizer(
+        config,
+        vocabulary=len(grammar.tokens),
+        num_rows=num_rows(grammar.grid),
+        row_features=grammar.grid.shape[-1] * NUM_FEATURES,
+        max_tokens=max_length(grammar, max_leaves),
+    )
+
+
+class SynthesisModule(pl.LightningModule):
+    """Cross-entropy on program tokens; AdamW with linear warm-up and cosine decay to zero."""
+
+    def __init__(self, model: Synthesizer, data: DeviceData, config: TrainingConfig) -> None:
+        super().__init__()
+        self.model, self.data, self.config = model, data, config
+
+    def training_step(self, index: Tensor, _: int) -> Tensor:
+        loss = program_loss(self.model, self.data, index)
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        decayed = [p for p in self.model.parameters() if p.ndim > 1]
+        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        warmup = max(1, round(self.config.warmup * self.config.num_steps))
+        if step < warmup:
+            return (step + 1) / warmup
+        progress = (step - warmup) / max(1, self.config.num_steps - warmup)
+        return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * min(1.0, progress)))))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["state_dict"] = {f"model.{n}": w for n, w in self.model.state_dict().items()}
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        config = self.config
+        order = Order(len(self.data), config.batch_size, config.num_steps, config.seed, self.trainer.global_step)
+        return DataLoader(order, batch_size=None)
+
+
+def program_loss(model: Synthesizer, data: DeviceData, index: Tensor) -> Tensor:
+    """Mean cross-entropy per program token of one batch."""
+    rows, prefix = data.batch(index)
+    targets = token_targets(prefix)
+    logits = model(rows, targets)
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+class AtomicCheckpoints(CheckpointIO):
+    """Checkpoints replaced in one step and read without trusting pickles."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(path), buffer.getvalue())
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return torch.load(path, map_location=map_location, weights_only=True)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+class Progress(pl.Callback):
+    """Losses at every step, and greedy pass@1 on a fixed sample of every test set a few times a run."""
+
+    def __init__(self, tasks: Mapping[str, Tasks], config: TrainingConfig, stop: Callable[[], bool]) -> None:
+        self.tasks, self.stop = tasks, stop
+        num = config.num_checks
+        self.steps = {round(config.num_steps * k / num) for k in range(1, num + 1)} if num else set()
+        self.rows: list[tuple[int, str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = [(int(s), str(n), float(v)) for s, n, v in state_dict["rows"]]
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        step = trainer.global_step
+        if step % 10 == 0 or step == 1:
+            self.rows.append((step, "loss", float(outputs["loss"])))
+        if step in self.steps and isinstance(module, SynthesisModule):
+            self._check(step, module.model)
+        if self.stop():
+            trainer.should_stop = True
+
+    def _check(self, step: int, model: Synthesizer) -> None:
+        model.eval()
+        for name, tasks in self.tasks.items():
+            solved = check(tasks, decode(model, tasks)).first_status() == SOLVED
+            self.rows.append((step, name, float(solved.mean())))
+        model.train()
+
+
+@dataclass(frozen=True, eq=False)
+class Run(Carrier):
+    """A trained model with what it was trained on and what that took.
+
+    Attributes
+    ----------
+    corpus, split_key
+        Identity of the universe and key of the split.
+    model_config, training, steps_done
+        Settings, and how far it got (fewer steps than asked if it was interrupted).
+    weights
+        The model as safetensors.
+    history
+        Table of (step, name, value): the loss, and pass@1 of samples of the test sets.
+    cost
+        Parameters, FLOPs, seconds, samples, device, versions.
+    """
+
+    stage: ClassVar[str] = "run"
+
+    corpus: dict[str, Any]
+    split_key: str
+    model_config: ModelConfig
+    training: TrainingConfig
+    steps_done: int
+    weights: bytes
+    history: pd.DataFrame
+    cost: dict[str, Any]
+
+    @staticmethod
+    def describe(
+        corpus: dict[str, Any],
+        split_key: str,
+        model: ModelConfig,
+        training: TrainingConfig,
+        steps_done: int | None = None,
+    ) -> dict[str, Any]:
+        """Identity of a run before it is trained; finished unless `steps_done` says otherwise."""
+        steps = training.num_steps if steps_done is None else steps_done
+        return {
+            "corpus": corpus, "split": split_key, "model": asdict(model), "training": asdict(training), "steps": steps,
+        }  # fmt: skip
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.describe(self.corpus, self.split_key, self.model_config, self.training, self.steps_done)
+
+    @property
+    def label(self) -> str:
+        return self.model_config.name
+
+    def payload(self) -> dict[str, pd.DataFrame | bytes]:
+        return {"weights": self.weights, "history": self.history, "cost": json.dumps(self.cost).encode()}
+
+    @classmethod
+    def restore(cls, identity: dict[str, Any], payload: dict[str, Any]) -> Self:
+        return cls(
+            identity["corpus"], identity["split"], ModelConfig(**identity["model"]),
+            TrainingConfig(**identity["training"]), identity["steps"], payload["weights"], payload["history"],
+            json.loads(payload["cost"]),
+        )  # fmt: skip
+
+    def model(self) -> Synthesizer:
+        """The trained model, in evaluation mode on the CPU.
+
+        Raises
+        ------
+        ArtifactError
+            If the grammar of the checkpoint is not the one known by its name now.
+        """
+        grammar = get_grammar(self.corpus["grammar"])
+        if grammar.digest != self.corpus["digest"]:
+            raise ArtifactError(
+                f"the checkpoint was trained with grammar {self.corpus['digest']}, not {grammar.digest}: train again"
+            )
+        model = new_model(self.model_config, grammar, self.corpus["max_leaves"])
+        model.load_state_dict({n: w.float() for n, w in safetensors.torch.load(self.weights).items()})
+        return model.eval()
+
+    def require_corpus(self, corpus: Corpus) -> None:
+        """Refuse to evaluate on another universe than the run was trained on."""
+        if self.corpus != corpus.identity:
+            raise ArtifactError(
+                f"the run belongs to {self.corpus['grammar']} <= {self.corpus['max_leaves']} leaves "
+                f"({self.corpus['digest']}), not to {corpus!r}: load that corpus, or train again"
+            )
+
+    def frame(self) -> pd.DataFrame:
+        """History of the training."""
+        return self.history
+
+    def __repr__(self) -> str:
+        state = "" if self.steps_done == self.training.num_steps else " (interrupted)"
+        return f"Run({self.model_config.name}, {self.cost['parameters']:,} weights, {self.steps_done} steps{state})"
+
+
+def train(
+    corpus: Corpus,
+    split: Split,
+    model_config: ModelConfig,
+    training: TrainingConfig,
+    *,
+    store: Store | None = None,
+    progress: bool = True,
+    **trainer_flags: Any,
+) -> Run:
+    """Train a model on a split, or resume where an earlier call was cut off.
+
+    Parameters
+    ----------
+    corpus, split
+        The split is audited first; a leak refuses the training.
+    model_config, training
+        What to train and how.
+    store
+        Where checkpoints are kept while the run goes on.
+    progress
+        Show a progress bar.
+    **trainer_flags
+        Passed to `pytorch_lightning.Trainer`, for example ``devices=4``.
+
+    Raises
+    ------
+    SplitError
+        If the audit of the split fails.
+    """
+    audit_corpus(split, corpus).require()
+    store = store or Store()
+    identity = Run.describe(corpus.identity, split.key, model_config, training)
+    folder = store.root / "checkpoints" / _Probe(identity).key
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(training.seed)
+    model = new_model(model_config, corpus.grammar, corpus.max_leaves)
+    module = SynthesisModule(model, DeviceData(corpus, split), training)
+    samples = {n: _sample(t) for n, t in tasks_by_part(corpus, split).items()}
+    last = folder / "last.ckpt"
+    with _interrupts() as interrupted, _quiet():
+        callback = Progress(samples, training, interrupted)
+        trainer = _trainer(folder, training, callback, progress, trainer_flags)
+        start = time.perf_counter()
+        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+        seconds = time.perf_counter() - start
+    if trainer.global_step < training.num_steps:
+        trainer.save_checkpoint(last)
+    run = _finished(corpus, split, module, trainer, callback, seconds)
+    if trainer.global_step >= training.num_steps:
+        shutil.rmtree(folder, ignore_errors=True)
+    return run
+
+
+class _Probe:
+    """Key of a finished run from its identity alone."""
+
+    def __init__(self, identity: dict[str, Any]) -> None:
+        from synthlab.store import content_key
+
+        self.key = content_key(Run.stage, Run.schema, identity)
+
+
+def run_key(corpus: Corpus, split: Split, model: ModelConfig, training: TrainingConfig) -> str:
+    """Key under which a finished run is stored."""
+    return _Probe(Run.describe(corpus.identity, split.key, model, training)).key
+
+
+def _sample(tasks: Tasks) -> Tasks:
+    """A fixed spread of at most 200 tasks, for curves while training."""
+    step = -(-len(tasks) // _CHECK_TASKS)
+    arrays = {n: getattr(tasks, n)[::step] for n in ("outputs", "class_id", "class_leaves", "fingerprints", "weight")}
+    return Tasks(tasks.grammar, tasks.max_leaves, tasks.seed, **arrays)
+
+
+def _trainer(
+    folder: Path, training: TrainingConfig, callback: Progress, progress: bool, flags: dict[str, Any]
+) -> pl.Trainer:
+    on_gpu = torch.cuda.is_available()
+    every = max(50, training.num_steps // 10)
+    callbacks: list[pl.Callback] = [
+        callback,
+        ModelCheckpoint(folder, filename="last", every_n_train_steps=every, save_top_k=1, enable_version_counter=False),
+    ]
+    if progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=20))
+    defaults = dict(
+        accelerator="gpu" if on_gpu else "cpu", devices=1, precision="bf16-mixed" if on_gpu else "32-true",
+        max_steps=training.num_steps, max_epochs=-1, gradient_clip_val=1.0, logger=CSVLogger(folder, name="log"),
+        callbacks=callbacks, plugins=[AtomicCheckpoints()], enable_progress_bar=progress, log_every_n_steps=10,
+        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+    )  # fmt: skip
+    return pl.Trainer(**(defaults | flags))
+
+
+def _finished(
+    corpus: Corpus, split: Split, module: SynthesisModule, trainer: pl.Trainer, callback: Progress, seconds: float
+) -> Run:
+    config, model = module.config, module.model.cpu()
+    batch = min(config.batch_size, len(module.data)) * trainer.world_size
+    cost = {
+        "parameters": num_parameters(model),
+        "flops": step_flops(model, module.data, batch) * trainer.global_step,
+        "seconds": seconds,
+        "samples": batch * trainer.global_step,
+        "device": device_name(trainer.strategy.root_device),
+        "torch": torch.__version__,
+        "lightning": pl.__version__,
+    }
+    history = pd.DataFrame(callback.rows, columns=["step", "name", "value"])
+    weights = safetensors.torch.save({n: w.contiguous() for n, w in model.state_dict().items()})
+    width = ModelConfig(width=model.place.shape[1], layers=len(model.blocks), heads=_heads(model))
+    return Run(corpus.identity, split.key, width, config, trainer.global_step, weights, history, cost)
+
+
+def _heads(model: Synthesizer) -> int:
+    block = model.blocks[0]
+    assert isinstance(block.heads, int)
+    return block.heads
+
+
+def step_flops(model: Synthesizer, data: DeviceData, batch_size: int) -> int:
+    """Floating-point operations of one training step, counted by PyTorch on the CPU."""
+    data = data.cpu()
+    num = min(2, batch_size)
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        program_loss(model, data, torch.arange(num)).backward()
+    model.zero_grad(set_to_none=True)
+    return counter.get_total_flops() * batch_size // num
+
+
+def device_name(device: torch.device) -> str:
+    """Name of the GPU, or of the processor with its number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C into a flag that is looked at between steps; a second Ctrl-C interrupts at once."""
+    seen: list[int] = []
+
+    def note(number: int, frame: types.FrameType | None) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    try:
+        previous = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread: leave Ctrl-C to whoever owns it
+        yield lambda: False
+        return
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's hints about workers, devices and tips, which say nothing about the science."""
+    import logging
+
+    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
