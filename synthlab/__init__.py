@@ -1,0 +1,56 @@
+"""synthlab: find out how far a neural program synthesizer really generalizes.
+
+`Lab` opens a preset; the folders below follow the data path. Names are imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synthlab.lab import Lab
+    from synthlab.language.grammar import POLYNOMIAL, RATIONAL, Grammar, Grid, Operator, get_grammar, register
+    from synthlab.language.program import Program, parse
+    from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
+    from synthlab.splits.support import Region
+    from synthlab.store import Store
+    from synthlab.universe.corpus import Corpus, build_corpus
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Lab": "lab",
+    "Store": "store",
+    "ModelConfig": "presets",
+    "Preset": "presets",
+    "TrainingConfig": "presets",
+    "get_preset": "presets",
+    "Grammar": "language.grammar",
+    "Grid": "language.grammar",
+    "Operator": "language.grammar",
+    "POLYNOMIAL": "language.grammar",
+    "RATIONAL": "language.grammar",
+    "get_grammar": "language.grammar",
+    "register": "language.grammar",
+    "Program": "language.program",
+    "parse": "language.program",
+    "Corpus": "universe.corpus",
+    "build_corpus": "universe.corpus",
+    "Region": "splits.support",
+}
+
+__all__ = [
+    "POLYNOMIAL", "RATIONAL", "Corpus", "Grammar", "Grid", "Lab", "ModelConfig", "Operator", "Preset", "Program",
+    "Region", "Store", "TrainingConfig", "build_corpus", "get_grammar", "get_preset", "parse", "register",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'synthlab' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"synthlab.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

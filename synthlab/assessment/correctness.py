@@ -9,8 +9,8 @@ import pandas as pd
 
 from synthlab.assessment.tasks import Candidates, Tasks
 from synthlab.language.grammar import PAD
-from synthlab.language.identity import UNDEFINED_RESIDUE, fingerprints
-from synthlab.language.interpreter import grid_outputs
+from synthlab.language.identity import UNDEFINED_RESIDUE, fingerprints, grid_residues
+from synthlab.language.interpreter import evaluate
 from synthlab.language.program import prefix_lengths
 
 STATUSES = ("solved", "right on grid", "wrong function", "ungrammatical", "too long", "undefined")
@@ -100,8 +100,8 @@ def check(tasks: Tasks, candidates: Candidates, *, max_leaves: int | None = None
 def _judge_functions(tasks: Tasks, prefix: np.ndarray, task: np.ndarray) -> np.ndarray:
     unique, inverse = np.unique(prefix, axis=0, return_inverse=True)
     found = fingerprints(tasks.grammar, unique, tasks.seed)[inverse]
-    outputs = grid_outputs(tasks.grammar, unique)[inverse]
-    on_grid = np.isclose(outputs, tasks.outputs[task], rtol=1e-9, atol=0).all(axis=1)
+    outputs = evaluate(tasks.grammar, unique, grid_residues(tasks.grammar))[inverse]
+    on_grid = (outputs == tasks.residues[task]).all(axis=1)
     status = np.where(on_grid, ON_GRID, WRONG)
     status[found[:, 0] == UNDEFINED_RESIDUE] = UNDEFINED
     status[(found == tasks.fingerprints[task]).all(axis=1)] = SOLVED

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from synthlab.errors import SplitError
 from synthlab.language.grammar import PAD, Grammar
+from synthlab.language.identity import grid_residues
+from synthlab.language.interpreter import evaluate
 from synthlab.language.program import infix_texts, prefix_lengths
 from synthlab.splits.split import Split
 from synthlab.universe.corpus import Corpus
@@ -18,7 +20,7 @@ from synthlab.universe.corpus import Corpus
 class Tasks:
     """Semantic classes to be synthesized.
 
-    A solver is given `grammar` and `outputs`; the rest belongs to the checker.
+    A solver is given `grammar`, `outputs` and `residues`; the rest belongs to the checker.
 
     Attributes
     ----------
@@ -26,6 +28,8 @@ class Tasks:
         The language, the bound N on answers, and the fingerprint seed.
     outputs
         Outputs on the grid (T, G).
+    residues
+        The same outputs exactly, modulo 2^61 - 1 (T, G), for solvers that compare instead of read.
     class_id, class_leaves
         Which class a task is (T,), and its minimal size.
     fingerprints
@@ -38,6 +42,7 @@ class Tasks:
     max_leaves: int
     seed: int
     outputs: np.ndarray
+    residues: np.ndarray
     class_id: np.ndarray
     class_leaves: np.ndarray
     fingerprints: np.ndarray
@@ -45,6 +50,11 @@ class Tasks:
 
     def __len__(self) -> int:
         return len(self.class_id)
+
+    def take(self, rows: np.ndarray | slice) -> Tasks:
+        """Some of the tasks."""
+        arrays = ("outputs", "residues", "class_id", "class_leaves", "fingerprints", "weight")
+        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
     def frame(self) -> pd.DataFrame:
         """Tasks as a table."""
@@ -68,6 +78,7 @@ def tasks_of(corpus: Corpus, class_ids: np.ndarray) -> Tasks:
         corpus.max_leaves,
         corpus.seed,
         corpus.outputs[rows],
+        evaluate(corpus.grammar, corpus.prefix[unique], grid_residues(corpus.grammar)),
         unique,
         corpus.class_leaves[rows],
         corpus.fingerprints[rows],

@@ -61,6 +61,7 @@ class Synthesizer(nn.Module):
         self, config: ModelConfig, *, vocabulary: int, num_rows: int, row_features: int, max_tokens: int
     ) -> None:
         super().__init__()
+        self.config = config
         self.num_rows, self.max_tokens, self.vocabulary = num_rows, max_tokens, vocabulary
         self.read_row = nn.Linear(row_features, config.width)
         self.embed = nn.Embedding(vocabulary + 1, config.width)  # the last entry starts a program

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import platform
 import shutil
 import signal
@@ -45,7 +44,7 @@ from synthlab.learning.model import Synthesizer, num_parameters
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
-from synthlab.store import Carrier, Store, write_atomically
+from synthlab.store import Carrier, Store, content_key, write_atomically
 from synthlab.universe.corpus import Corpus
 from synthlab.universe.counting import max_length
 
@@ -285,8 +284,7 @@ def train(
     """
     audit_corpus(split, corpus).require()
     store = store or Store()
-    identity = Run.describe(corpus.identity, split.key, model_config, training)
-    folder = store.root / "checkpoints" / _Probe(identity).key
+    folder = store.root / "checkpoints" / run_key(corpus, split, model_config, training)
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(training.seed)
     model = new_model(model_config, corpus.grammar, corpus.max_leaves)
@@ -307,25 +305,15 @@ def train(
     return run
 
 
-class _Probe:
-    """Key of a finished run from its identity alone."""
-
-    def __init__(self, identity: dict[str, Any]) -> None:
-        from synthlab.store import content_key
-
-        self.key = content_key(Run.stage, Run.schema, identity)
-
-
 def run_key(corpus: Corpus, split: Split, model: ModelConfig, training: TrainingConfig) -> str:
     """Key under which a finished run is stored."""
-    return _Probe(Run.describe(corpus.identity, split.key, model, training)).key
+    return content_key(Run.stage, Run.schema, Run.describe(corpus.identity, split.key, model, training))
 
 
 def _sample(tasks: Tasks) -> Tasks:
     """A fixed spread of at most 200 tasks, for curves while training."""
     step = -(-len(tasks) // _CHECK_TASKS)
-    arrays = {n: getattr(tasks, n)[::step] for n in ("outputs", "class_id", "class_leaves", "fingerprints", "weight")}
-    return Tasks(tasks.grammar, tasks.max_leaves, tasks.seed, **arrays)
+    return tasks.take(slice(None, None, step))
 
 
 def _trainer(
@@ -364,14 +352,7 @@ def _finished(
     }
     history = pd.DataFrame(callback.rows, columns=["step", "name", "value"])
     weights = safetensors.torch.save({n: w.contiguous() for n, w in model.state_dict().items()})
-    width = ModelConfig(width=model.place.shape[1], layers=len(model.blocks), heads=_heads(model))
-    return Run(corpus.identity, split.key, width, config, trainer.global_step, weights, history, cost)
-
-
-def _heads(model: Synthesizer) -> int:
-    block = model.blocks[0]
-    assert isinstance(block.heads, int)
-    return block.heads
+    return Run(corpus.identity, split.key, model.config, config, trainer.global_step, weights, history, cost)
 
 
 def step_flops(model: Synthesizer, data: DeviceData, batch_size: int) -> int:
@@ -419,7 +400,6 @@ def _quiet() -> Iterator[None]:
 
     loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
-    os.environ.setdefault("POSSIBLE_USER_WARNINGS", "off")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for logger in loggers:

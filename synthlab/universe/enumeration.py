@@ -21,7 +21,7 @@ from synthlab.language.grammar import PAD, Grammar, Operator
 from synthlab.language.identity import PRIME, UNDEFINED_RESIDUE, ResiduePoints, mulmod, settle_undefined
 from synthlab.universe.counting import max_length
 
-_CANDIDATES_AT_ONCE = 1 << 20
+_RESIDUES_AT_ONCE = 1 << 21
 _LEAF_KEY_BITS = 60
 
 
@@ -247,11 +247,12 @@ class _Growth:
         return values, np.ones(len(values), dtype=bool)
 
     def _operand_blocks(self, size: int, place: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        block = max(1, _RESIDUES_AT_ONCE // self.table.values.shape[1])
         for token in range(self.grammar.num_terminals, len(self.grammar.tokens)):
             operator = self.grammar.operator(token)
             for sizes in _compositions(size, operator):
                 spans = [self.table.rows_of_size(s) for s in sizes]
-                for rows in _products(spans, self.grammar.max_arity):
+                for rows in _products(spans, self.grammar.max_arity, block):
                     yield token, _normal_order(operator, sizes, place, rows)
 
     def _append(self, pool: _Pool, known: int, size: int) -> None:
@@ -330,12 +331,12 @@ def _compositions(size: int, operator: Operator) -> Iterator[tuple[int, ...]]:
             yield sizes
 
 
-def _products(spans: list[tuple[int, int]], max_arity: int) -> Iterator[np.ndarray]:
+def _products(spans: list[tuple[int, int]], max_arity: int, block: int) -> Iterator[np.ndarray]:
     """Blocks of operand rows (B, max arity) of the Cartesian product of row ranges; -1 fills."""
     shape = [stop - start for start, stop in spans]
     total = int(np.prod(shape))
-    for start in range(0, total, _CANDIDATES_AT_ONCE):
-        flat = np.arange(start, min(start + _CANDIDATES_AT_ONCE, total))
+    for start in range(0, total, block):
+        flat = np.arange(start, min(start + block, total))
         rows = np.full((len(flat), max_arity), -1, dtype=np.int64)
         for column, (digits, span) in enumerate(zip(np.unravel_index(flat, shape), spans, strict=True)):
             rows[:, column] = digits + span[0]

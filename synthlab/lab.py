@@ -1,0 +1,164 @@
+"""The lab: one preset, one store, and every stage a call away. What is done is loaded, never repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from synthlab.assessment.metrics import summarize
+from synthlab.errors import ArtifactError
+from synthlab.language.grammar import get_grammar
+from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
+from synthlab.spaces.projection import Projection, map_frame, project, umap_settings
+from synthlab.spaces.semantic import fit_semantic, semantic_settings
+from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
+from synthlab.spaces.syntactic import fit_syntactic, syntactic_settings
+from synthlab.splits.split import Split
+from synthlab.splits.support import Region, support_settings
+from synthlab.store import Store, content_key, project_root, write_atomically
+from synthlab.study.runs import Outcomes, Trial, draw_split, run_study, run_trial
+from synthlab.universe.corpus import Corpus, build_corpus
+
+if TYPE_CHECKING:
+    from synthlab.learning.training import Run
+
+
+class Lab:
+    """Entry point of the notebooks and of the command line.
+
+    Parameters
+    ----------
+    preset
+        Settings, or their name; the environment variable ``SYNTHLAB_PRESET`` overrides a name.
+    store
+        Where artifacts are kept; ``data/store`` by default.
+    progress
+        Show progress bars.
+    """
+
+    def __init__(self, preset: Preset | str = "quick", *, store: Store | None = None, progress: bool = True) -> None:
+        name = os.environ.get("SYNTHLAB_PRESET", preset) if isinstance(preset, str) else preset
+        self.preset = get_preset(name) if isinstance(name, str) else name
+        self.store = store or Store()
+        self.progress = progress
+
+    # ------------------------------------------------------------ universe and spaces
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The enumerated universe."""
+        grammar = get_grammar(self.preset.grammar)
+        key = content_key(Corpus.stage, Corpus.schema, Corpus.describe(grammar, self.preset.max_leaves))
+        return self.store.cached(Corpus, key, lambda: build_corpus(grammar, self.preset.max_leaves))
+
+    @cached_property
+    def spaces(self) -> dict[str, Space]:
+        """Syntactic and semantic space of the universe."""
+        return {
+            SYNTACTIC: self._space(SYNTACTIC, syntactic_settings(), fit_syntactic),
+            SEMANTIC: self._space(SEMANTIC, semantic_settings(), fit_semantic),
+        }
+
+    def _space(self, kind: str, settings: dict[str, Any], fit: Any) -> Space:
+        key = content_key(Space.stage, Space.schema, Space.describe(kind, self.corpus.key, settings))
+        return self.store.cached(Space, key, lambda: fit(self.corpus))
+
+    @cached_property
+    def projections(self) -> dict[str, Projection]:
+        """UMAP pictures of both spaces; the first takes about half a minute to compile."""
+        return {kind: self._projection(space) for kind, space in self.spaces.items()}
+
+    def _projection(self, space: Space) -> Projection:
+        settings = umap_settings(self.preset.map_points)
+        key = content_key(Projection.stage, Projection.schema, Projection.describe(space.key, settings))
+        return self.store.cached(Projection, key, lambda: project(space, num_points=self.preset.map_points))
+
+    def map(self, kind: str) -> pd.DataFrame:
+        """Points of one map with text, size, root, class size and leading axes."""
+        return map_frame(self.corpus, self.spaces[kind], self.projections[kind])
+
+    # ------------------------------------------------------------ splits and runs
+
+    def split(self, kind: str, settings: dict[str, Any]) -> Split:
+        """Split of given settings (`density_settings`, `support_settings`)."""
+        return draw_split(self.corpus, self.spaces, self.store, kind, settings)
+
+    def support(self, region: Region, **settings: Any) -> Split:
+        """Support split around a region, with the preset's shares."""
+        fixed = dict(num_test=self.preset.num_test, num_cells=self.preset.num_cells, reserved=self.preset.reserved)
+        return self.split("support", support_settings(region, **(fixed | settings)))
+
+    def named_split(self, name: str) -> Split:
+        """Split saved under a name.
+
+        Raises
+        ------
+        ArtifactError
+            If it was drawn on another universe, or is not there.
+        """
+        split = Split.load(self.store, name)
+        if split.corpus != self.corpus.identity:
+            raise ArtifactError(f"split {name!r} belongs to another universe: draw it with preset {self.preset.name!r}")
+        return split
+
+    def train(self, split: Split, model: ModelConfig, training: TrainingConfig) -> Run:
+        """Train, or load what was trained before."""
+        from synthlab.learning.evaluation import train_cached
+
+        return train_cached(self.corpus, split, model, training, store=self.store, progress=self.progress)
+
+    def trial(self, trial: Trial) -> Outcomes:
+        """Split, training and evaluation of one trial."""
+        return run_trial(self.corpus, self.spaces, self.store, trial, progress=self.progress)
+
+    def study(self, trials: Sequence[Trial]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """All trials of a study: results per class, and costs per trial."""
+        return run_study(self.corpus, self.spaces, self.store, trials, progress=self.progress)
+
+    # ------------------------------------------------------------ results
+
+    @property
+    def results(self) -> Path:
+        """Folder of the committed results of this preset."""
+        return project_root() / "data" / "results" / self.preset.name
+
+    def publish(self, name: str, frame: pd.DataFrame) -> Path:
+        """Write a result table with its provenance below `results`; returns its path.
+
+        The folder is ``$SYNTHLAB_RESULTS/<preset>`` where that variable is set.
+        """
+        folder = (
+            Path(os.environ["SYNTHLAB_RESULTS"]) / self.preset.name
+            if "SYNTHLAB_RESULTS" in os.environ
+            else self.results
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.csv"
+        write_atomically(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+        write_atomically(folder / f"{name}.json", json.dumps(self.provenance(), indent=1).encode())
+        return path
+
+    def provenance(self) -> dict[str, Any]:
+        """What made a result: preset, corpus key, versions, machine."""
+        packages = ("synthlab", "numpy", "torch", "pytorch-lightning", "scikit-learn")
+        return {
+            "preset": self.preset.name, "corpus": self.corpus.key, "grammar": self.corpus.grammar.digest,
+            "python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "versions": {p: version(p) for p in packages},
+        }  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"Lab({self.preset.name!r}: {self.preset.grammar}, <= {self.preset.max_leaves} leaves)"
+
+
+def support_summary(results: pd.DataFrame, by: Sequence[str] = ("region", "part")) -> pd.DataFrame:
+    """pass@1 with interval by region and part."""
+    return summarize(results, list(by))

@@ -1,0 +1,68 @@
+"""From a trained run to per-class results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synthlab.assessment.correctness import SOLVED, STATUSES, check
+from synthlab.assessment.tasks import tasks_by_part
+from synthlab.learning.decoding import decode
+from synthlab.learning.training import Run, run_key, train
+from synthlab.presets import ModelConfig, TrainingConfig
+from synthlab.splits.split import Split
+from synthlab.store import Store
+from synthlab.universe.corpus import Corpus
+
+
+def train_cached(
+    corpus: Corpus, split: Split, model: ModelConfig, training: TrainingConfig, *, store: Store, progress: bool = True,
+    **trainer_flags: Any,
+) -> Run:  # fmt: skip
+    """Load a finished run of these settings, or train and save it."""
+    key = run_key(corpus, split, model, training)
+    if store.has(Run.stage, key):
+        return Run.load(store, key)
+    run = train(corpus, split, model, training, store=store, progress=progress, **trainer_flags)
+    run.save(store)
+    return run
+
+
+def evaluate_run(
+    run: Run, corpus: Corpus, split: Split, *, num_samples: int = 1, temperature: float = 0.0, seed: int = 0
+) -> pd.DataFrame:
+    """Judge a run on every test set of a split.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per part and class: part, class_id, leaves, weight, solved (first candidate), status,
+        num_correct, num_samples, submitted (solved when samples are filtered by the grid and one is
+        submitted).
+
+    Raises
+    ------
+    ArtifactError
+        If the run was trained on another universe.
+    """
+    run.require_corpus(corpus)
+    model, tables = run.model(), []
+    for part, tasks in tasks_by_part(corpus, split).items():
+        candidates = decode(model, tasks, num_samples=num_samples, temperature=temperature, seed=seed)
+        evaluation = check(tasks, candidates)
+        submitted = evaluation.submitted() == SOLVED
+        tables.append(evaluation.frame().assign(part=part, submitted=submitted))
+    return pd.concat(tables, ignore_index=True)
+
+
+def failures(run: Run, corpus: Corpus, split: Split, part: str) -> pd.DataFrame:
+    """Every task of a part beside the program that the run wrote for it, unsolved ones first."""
+    run.require_corpus(corpus)
+    tasks = tasks_by_part(corpus, split)[part]
+    evaluation = check(tasks, decode(run.model(), tasks))
+    table = corpus.frame(tasks.class_id)[["class_id", "program", "leaves"]].rename(columns={"program": "target"})
+    table["written"] = evaluation.candidates.frame(corpus.grammar)["program"]
+    table["status"] = np.array(STATUSES)[evaluation.first_status()]
+    return table.sort_values("status", key=lambda s: s == "solved", kind="stable", ignore_index=True)
