@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import platform
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from synthlab.assessment.metrics import summarize
 from synthlab.errors import ArtifactError
 from synthlab.language.grammar import get_grammar
 from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
@@ -125,26 +125,32 @@ class Lab:
 
     # ------------------------------------------------------------ results
 
-    @property
-    def results(self) -> Path:
-        """Folder of the committed results of this preset."""
-        return project_root() / "data" / "results" / self.preset.name
-
     def publish(self, name: str, frame: pd.DataFrame) -> Path:
-        """Write a result table with its provenance below `results`; returns its path.
+        """Write a result table with its provenance; returns its path.
 
-        The folder is ``$SYNTHLAB_RESULTS/<preset>`` where that variable is set.
+        The folder is ``<results>/<preset>``, with ``$SYNTHLAB_RESULTS`` or ``build/results`` as results.
         """
-        folder = (
-            Path(os.environ["SYNTHLAB_RESULTS"]) / self.preset.name
-            if "SYNTHLAB_RESULTS" in os.environ
-            else self.results
-        )
+        folder = Path(os.environ.get("SYNTHLAB_RESULTS", project_root() / "build" / "results")) / self.preset.name
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.csv"
-        write_atomically(path, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False, compression="zstd")
+        write_atomically(folder / f"{name}.parquet", buffer.getvalue())
         write_atomically(folder / f"{name}.json", json.dumps(self.provenance(), indent=1).encode())
-        return path
+        return folder / f"{name}.parquet"
+
+    def published(self, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Committed result table of this preset, or of `quick` where it has none, and its provenance.
+
+        Raises
+        ------
+        ArtifactError
+            If there is no such table.
+        """
+        for preset in (self.preset.name, "quick"):
+            path = project_root() / "data" / "results" / preset / f"{name}.parquet"
+            if path.exists():
+                return pd.read_parquet(path), json.loads(path.with_suffix(".json").read_bytes())
+        raise ArtifactError(f"no committed result {name!r}: run the notebook that makes it")
 
     def provenance(self) -> dict[str, Any]:
         """What made a result: preset, corpus key, versions, machine."""
@@ -157,8 +163,3 @@ class Lab:
 
     def __repr__(self) -> str:
         return f"Lab({self.preset.name!r}: {self.preset.grammar}, <= {self.preset.max_leaves} leaves)"
-
-
-def support_summary(results: pd.DataFrame, by: Sequence[str] = ("region", "part")) -> pd.DataFrame:
-    """pass@1 with interval by region and part."""
-    return summarize(results, list(by))

@@ -10,6 +10,7 @@ Minimal programs have minimal operands, so candidates are built from minimal pro
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from synthlab.universe.counting import max_length
 
 _RESIDUES_AT_ONCE = 1 << 21
 _LEAF_KEY_BITS = 60
+_MAX_CANDIDATES = 300_000_000
 
 
 @numba.njit(cache=True)
@@ -226,6 +228,7 @@ class _Growth:
     def add_size(self, size: int, on_block: OnBlock | None) -> bool:
         """Add all functions whose smallest program has `size` leaves; true if a caller stopped it."""
         table, known = self.table, len(self.table)
+        self._check_work(size)
         place = _text_order(self.grammar, table)
         pool = _Pool(self.keys, self.grammar.max_arity)
         stopped = False
@@ -238,6 +241,17 @@ class _Growth:
                 break
         self._append(pool, known, size)
         return stopped
+
+    def _check_work(self, size: int) -> None:
+        """Refuse a size whose candidates cannot be held: most of them are new functions."""
+        spans = {s: np.subtract(*self.table.rows_of_size(s)[::-1]) for s in range(1, size)}
+        num = sum(
+            math.prod(int(spans[s]) for s in sizes)
+            for operator in self.grammar.operators
+            for sizes in _compositions(size, operator)
+        )
+        if num > _MAX_CANDIDATES:
+            raise BudgetExceeded(f"{num:,} candidates with {size} leaves exceed {_MAX_CANDIDATES:,}: lower the size")
 
     def _values(self, token: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         operands = [self.table.values[rows[:, k]] for k in range(self.grammar.arities[token])]

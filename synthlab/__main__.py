@@ -1,0 +1,419 @@
+"""Command line: one subcommand per stage of the data path, for batch work; results also as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, NoReturn
+
+from synthlab.errors import ConfigurationError, SynthlabError
+
+DESCRIPTION = """\
+Find out how far a neural program synthesizer really generalizes.
+
+The stages, in order:
+  enumerate   every program text and every function up to a size
+  embed       place programs (pq-grams, SVD) and functions (outputs, PCA)
+  split       draw a train/test split that isolates one shift; save it under a name
+  audit       recompute a saved split from its ids and look for leaks
+  train       train a transformer on a saved split
+  evaluate    pass@1 and pass@k of a trained run on every test set
+  search      find a program for given outputs without a model
+  study       all runs of a preset, and the claims they test
+  run         execute all notebooks into build/ and link the pages
+  verify      rehash everything in the store
+One program at a time: parse, same, eval, pqgram."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns 0, or 2 after a one-line error for bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        result = options.handler(options)
+    except SynthlabError as error:
+        print(f"synthlab: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("synthlab: interrupted; what was finished is kept, run again to go on", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(result))
+    else:
+        _print_plain(result)
+    return 1 if result.get("passed") is False else 0
+
+
+def _print_plain(result: dict[str, Any]) -> None:
+    for name, value in result.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            import pandas as pd
+
+            print(f"{name}:\n{pd.DataFrame(value).to_string(index=False)}")
+        else:
+            print(f"{name}: {'undefined' if value is None else value}")
+
+
+# ---------------------------------------------------------------- one program at a time
+
+
+def _grammar(options: argparse.Namespace) -> Any:
+    from synthlab.language.grammar import get_grammar
+
+    return get_grammar(options.grammar)
+
+
+def _parse(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.identity import fingerprint_text
+    from synthlab.language.program import parse
+
+    program = parse(_grammar(options), options.text)
+    return {
+        "prefix": program.prefix_text(), "infix": program.infix_text(), "leaves": program.leaves,
+        "depth": program.depth, "fingerprint": fingerprint_text(program),
+    }  # fmt: skip
+
+
+def _same(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.identity import METHOD, same_function
+    from synthlab.language.program import parse
+
+    grammar = _grammar(options)
+    same = same_function(parse(grammar, options.first), parse(grammar, options.second))
+    return {"same_function": same, "method": METHOD}
+
+
+def _number(text: str) -> Fraction:
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError) as error:
+        raise ConfigurationError(f"{text!r} is not a number: write 3, -2, 1/3 or 0.25") from error
+
+
+def _eval(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.interpreter import UndefinedResult, evaluate_exact
+    from synthlab.language.program import parse
+
+    program = parse(_grammar(options), options.text)
+    given = {"x": options.x, "y": options.y, **dict(v.partition("=")[::2] for v in options.set)}
+    point = {name: _number(value) for name, value in given.items() if value is not None}
+    value = evaluate_exact(program, point)
+    return {"value": None if isinstance(value, UndefinedResult) else f"{value.numerator}/{value.denominator}"}
+
+
+def _pqgram(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.program import parse
+    from synthlab.spaces.syntactic import pq_distances
+
+    grammar = _grammar(options)
+    return pq_distances(parse(grammar, options.first), parse(grammar, options.second), options.p, options.q)
+
+
+# ---------------------------------------------------------------- stages
+
+
+def _lab(options: argparse.Namespace) -> Any:
+    from synthlab.lab import Lab
+    from synthlab.presets import get_preset
+
+    preset = get_preset(options.preset)
+    preset = replace(preset, grammar=options.grammar, max_leaves=options.leaves or preset.max_leaves)
+    return Lab(preset, progress=not options.json)
+
+
+def _enumerate(options: argparse.Namespace) -> dict[str, Any]:
+    import resource
+
+    from synthlab.store import Store
+    from synthlab.universe.corpus import build_corpus, function_counts
+    from synthlab.universe.counting import program_counts
+
+    grammar, start = _grammar(options), time.perf_counter()
+    programs = list(program_counts(grammar, options.leaves))
+    if options.functions_only:
+        functions = function_counts(grammar, options.leaves).counts()
+    else:
+        corpus = build_corpus(grammar, options.leaves)
+        functions = corpus.counts()["functions"].tolist()
+        corpus.save(Store())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return {
+        "programs": programs, "functions": functions, "seconds": round(time.perf_counter() - start, 3),
+        "peak_mb": round(peak, 1),
+    }  # fmt: skip
+
+
+def _embed(options: argparse.Namespace) -> dict[str, Any]:
+    lab = _lab(options)
+    return {
+        kind: {"key": s.key, "rows": len(s.coordinates), "axes": s.num_axes,
+               "explained": round(float(s.explained.sum()), 4)}
+        for kind, s in lab.spaces.items()
+    }  # fmt: skip
+
+
+def _split(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.splits.audit import audit_corpus
+    from synthlab.splits.density import density_settings
+    from synthlab.splits.support import Region
+
+    lab = _lab(options)
+    shared = {"policy": options.policy, "seed": options.seed}
+    if options.kind == "density":
+        num_train = lab.preset.density_train if options.num_train is None else options.num_train
+        settings = density_settings(
+            regime=options.regime, num_train=num_train, num_test=lab.preset.num_test,
+            num_cells=lab.preset.num_cells, **shared,
+        )  # fmt: skip
+        split = lab.split("density", settings)
+    else:
+        region = Region(
+            space=options.space, rule=options.rule, axis=options.axis, quantile=options.quantile,
+            above=not options.below, num_clusters=options.clusters, num_held=options.held, root=options.root,
+            seed=options.seed,
+        )  # fmt: skip
+        reserved = lab.preset.reserved if options.reserved is None else options.reserved
+        split = lab.support(region, regime=options.regime, num_train=options.num_train, reserved=reserved, **shared)
+    audit_corpus(split, lab.corpus).require()
+    name = options.name or f"{split.kind}-{split.key}"
+    lab.store.name(split, name)
+    parts = {str(row.part): int(row.items) for row in split.frame().itertuples(index=False)}
+    return {"split": name, "key": split.key, "joint_shift": split.joint_shift, **parts}
+
+
+def _load_split(options: argparse.Namespace, name: str) -> tuple[Any, Any]:
+    """A saved split and the lab of the universe it was drawn from."""
+    from synthlab.splits.split import Split
+    from synthlab.store import Store
+
+    split = Split.load(Store(), name)
+    options.grammar, options.leaves = split.corpus["grammar"], split.corpus["max_leaves"]
+    return split, _lab(options)
+
+
+def _audit(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.splits.audit import audit
+    from synthlab.splits.split import Split
+    from synthlab.store import Store
+
+    report = audit(Split.load(Store(), options.split))
+    return {"passed": report.passed, "checks": report.frame().to_dict("records")}
+
+
+def _train(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.learning.evaluation import train_cached
+    from synthlab.presets import ModelConfig, TrainingConfig
+
+    split, lab = _load_split(options, options.split)
+    training = TrainingConfig(
+        num_steps=options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate, seed=options.seed
+    )
+    run = train_cached(
+        lab.corpus, split, ModelConfig.parse(options.model), training, store=lab.store, progress=not options.json,
+        devices=options.devices,
+    )  # fmt: skip
+    lab.store.name(run, options.name or f"run-{run.key}")
+    return {"run": options.name or f"run-{run.key}", "key": run.key, "steps": run.steps_done, **run.cost}
+
+
+def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.assessment.metrics import estimate, pass_at_k
+    from synthlab.learning.evaluation import evaluate_run
+    from synthlab.learning.training import Run
+    from synthlab.store import Store
+
+    if max(options.k) > options.samples:
+        raise ConfigurationError(
+            f"pass@{max(options.k)} needs --samples {max(options.k)} or more, not {options.samples}"
+        )
+    run = Run.load(Store(), options.run)
+    split, lab = _load_split(options, run.split_key)
+    greedy = evaluate_run(run, lab.corpus, split)
+    result: dict[str, Any] = {"run": run.key, "parts": []}
+    sampled = None
+    if options.samples > 1:
+        sampled = evaluate_run(run, lab.corpus, split, num_samples=options.samples, temperature=options.temperature)
+    for part, table in greedy.groupby("part", sort=False):
+        found = estimate(table)
+        row = {"part": part, "tasks": found.num_tasks, "pass_at_1": found.value, "low": found.low, "high": found.high}
+        if sampled is not None:
+            counts = sampled.loc[sampled["part"] == part, "num_correct"].to_numpy()
+            row |= {f"pass_at_{k}": float(pass_at_k(options.samples, counts, k).mean()) for k in options.k}
+        result["parts"].append(row)
+    return result
+
+
+def _search(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.identity import grid_residues, same_function
+    from synthlab.language.interpreter import evaluate
+    from synthlab.language.program import parse, token_matrix
+    from synthlab.search.budget import Budget
+    from synthlab.search.symbolic import search_by_enumeration
+
+    grammar = _grammar(options)
+    target = parse(grammar, options.target)
+    outputs = evaluate(grammar, token_matrix([target]), grid_residues(grammar))[0]  # all that the solver sees
+    found = search_by_enumeration(
+        grammar, outputs, Budget(seconds=options.budget_seconds), max_leaves=options.max_leaves
+    )
+    return {
+        "solved": found.program is not None and same_function(found.program, target),
+        "program": None if found.program is None else found.program.infix_text(),
+        "executed": found.executed, "seconds": round(found.seconds, 4), "method": found.method,
+    }  # fmt: skip
+
+
+def _study(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.study.claims import claims_table
+    from synthlab.study.report import run_all_studies
+
+    options.preset = options.study_preset
+    return {"claims": claims_table(run_all_studies(_lab(options))).to_dict("records")}
+
+
+def _run(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.notebook_runner import run_notebooks
+    from synthlab.study.report import published_claims
+
+    pages, index = run_notebooks(options.run_preset, only=options.only, in_place=options.in_place)
+    seconds = {page.name: round(page.seconds, 1) for page in pages}
+    return {"claims": published_claims(options.run_preset), "seconds": seconds, "open": str(index)}
+
+
+def _verify(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.store import Store
+
+    store = Store()
+    problems = store.verify()
+    return {"passed": not problems, "artifacts": sum(1 for _ in store.artifacts()), "problems": problems}
+
+
+# ---------------------------------------------------------------- options
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Reports bad options like every other bad input: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLineParser(
+        prog="synthlab", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_program_commands(commands)
+    _add_universe_commands(commands)
+    _add_split_commands(commands)
+    _add_learning_commands(commands)
+    _add_whole_commands(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, handler: Callable[[argparse.Namespace], dict[str, Any]], text: str) -> Any:
+    command = commands.add_parser(
+        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    command.set_defaults(handler=handler)
+    command.add_argument("--grammar", default="polynomial", help="name of a registered grammar")
+    command.add_argument("--json", action="store_true", help="print one JSON object; progress goes to stderr")
+    return command
+
+
+def _add_preset(command: Any) -> None:
+    command.add_argument("--preset", default="quick", help="settings to start from: tiny, quick, paper or cluster")
+    command.add_argument("--leaves", type=int, default=None, help="size of the universe; the preset's by default")
+
+
+def _add_program_commands(commands: Any) -> None:
+    command = _command(commands, "parse", _parse, "read a program in infix or prefix notation")
+    command.add_argument("text", help="for example 'x*(y+1)' or '* x + y 1'")
+    command = _command(commands, "same", _same, "decide whether two programs are the same function")
+    command.add_argument("first")
+    command.add_argument("second")
+    command = _command(commands, "eval", _eval, "evaluate a program exactly at one point")
+    command.add_argument("text")
+    command.add_argument("--x", help="value of x, for example 1/3")
+    command.add_argument("--y", help="value of y")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="value of another variable")
+    command = _command(commands, "pqgram", _pqgram, "pq-gram distances of two programs")
+    command.add_argument("first")
+    command.add_argument("second")
+    command.add_argument("--p", type=int, default=2, help="length of the stem")
+    command.add_argument("--q", type=int, default=3, help="length of the base")
+    command = _command(commands, "search", _search, "find a program for the grid outputs of a target, without a model")
+    command.add_argument("--target", required=True, help="its outputs are shown to the solver, its text never is")
+    command.add_argument("--budget-seconds", type=float, default=10.0, help="wall-clock limit")
+    command.add_argument("--max-leaves", type=int, default=8, help="largest program to try")
+
+
+def _add_universe_commands(commands: Any) -> None:
+    command = _command(commands, "enumerate", _enumerate, "count and list every program and function up to a size")
+    command.add_argument("--leaves", type=int, required=True, help="largest number of leaves")
+    command.add_argument(
+        "--functions-only", action="store_true", help="grow functions without listing texts; stores nothing"
+    )
+    command = _command(commands, "embed", _embed, "fit the syntactic and the semantic space")
+    _add_preset(command)
+
+
+def _add_split_commands(commands: Any) -> None:
+    command = _command(commands, "split", _split, "draw a split, audit it and save it under a name")
+    _add_preset(command)
+    command.add_argument("--kind", choices=["support", "density"], default="support")
+    command.add_argument("--space", default="syntactic", help="syntactic, semantic or both")
+    command.add_argument("--rule", default="root", help="quantile, cluster or root")
+    command.add_argument("--axis", type=int, default=0, help="axis of a quantile rule")
+    command.add_argument("--quantile", type=float, default=0.7)
+    command.add_argument("--below", action="store_true", help="hold out what lies below the quantile")
+    command.add_argument("--clusters", type=int, default=20, help="number of clusters")
+    command.add_argument("--held", type=int, default=6, help="number of clusters held out")
+    command.add_argument("--root", default="*", help="root operator held out")
+    command.add_argument("--regime", default="random", help="random, syntactic, semantic, dual or class")
+    command.add_argument("--num-train", type=int, default=None, help="training programs; the whole pool by default")
+    command.add_argument("--reserved", type=float, default=None, help="share of classes never trained on")
+    command.add_argument("--policy", default="as sampled", help="text to learn per program: 'as sampled' or 'minimal'")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--name", help="name to save it under")
+    command = _command(commands, "audit", _audit, "look for leaks in a saved split; exit code 1 if there are any")
+    command.add_argument("split", help="name or key")
+
+
+def _add_learning_commands(commands: Any) -> None:
+    command = _command(commands, "train", _train, "train a transformer on a saved split, or go on where it stopped")
+    _add_preset(command)
+    command.add_argument("--split", required=True, help="name or key")
+    command.add_argument("--model", default="64x2", help="<width>x<layers>")
+    command.add_argument("--steps", type=int, default=1000)
+    command.add_argument("--batch-size", type=int, default=256)
+    command.add_argument("--learning-rate", type=float, default=2e-3)
+    command.add_argument("--devices", type=int, default=1, help="devices for Lightning's Trainer")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--name", help="name to save the run under")
+    command = _command(commands, "evaluate", _evaluate, "pass@1, and pass@k of independent samples, by test set")
+    _add_preset(command)
+    command.add_argument("run", help="name or key")
+    command.add_argument("--samples", type=int, default=1, help="independent samples per task")
+    command.add_argument("--temperature", type=float, default=1.0, help="of the samples")
+    command.add_argument("--k", type=int, nargs="*", default=[1], help="values of k, at most --samples")
+
+
+def _add_whole_commands(commands: Any) -> None:
+    command = _command(commands, "study", _study, "run all trials of a preset and test the claims")
+    command.add_argument("study_preset", metavar="PRESET", nargs="?", default="quick")
+    command.add_argument("--leaves", type=int, default=None, help="size of the universe; the preset's by default")
+    command = _command(commands, "run", _run, "execute the notebooks in order into build/ and link the pages")
+    command.add_argument("run_preset", metavar="PRESET", nargs="?", default="quick")
+    command.add_argument("--only", default="", help="prefix of the notebooks to run, for example 03")
+    command.add_argument("--in-place", action="store_true", help="also write the executed notebooks back")
+    _command(commands, "verify", _verify, "rehash everything in the store; exit code 1 if anything is damaged")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
