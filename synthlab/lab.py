@@ -21,14 +21,22 @@ from synthlab.spaces.projection import Projection, map_frame, project, umap_sett
 from synthlab.spaces.semantic import fit_semantic, semantic_settings
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
 from synthlab.spaces.syntactic import fit_syntactic, syntactic_settings
+from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
 from synthlab.splits.support import Region, support_settings
 from synthlab.store import Store, content_key, project_root, write_atomically
-from synthlab.study.runs import Outcomes, Trial, draw_split, run_study, run_trial
+from synthlab.study.runs import Trial, draw_split, flagship_trial, run_study
 from synthlab.universe.corpus import Corpus, build_corpus
 
 if TYPE_CHECKING:
     from synthlab.learning.training import Run
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch finds a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 class Lab:
@@ -96,14 +104,29 @@ class Lab:
         fixed = dict(num_test=self.preset.num_test, num_cells=self.preset.num_cells, reserved=self.preset.reserved)
         return self.split("support", support_settings(region, **(fixed | settings)))
 
+    def save_split(self, split: Split, name: str) -> str:
+        """Audit a split and save it under a name; returns the name.
+
+        Raises
+        ------
+        SplitError
+            If it leaks.
+        """
+        audit_corpus(split, self.corpus).require()
+        self.store.name(split, name)
+        return name
+
     def named_split(self, name: str) -> Split:
-        """Split saved under a name.
+        """Split saved under a name; the preset's flagship split if nothing has that name yet.
 
         Raises
         ------
         ArtifactError
-            If it was drawn on another universe, or is not there.
+            If it was drawn on another universe.
         """
+        if name not in self.store.names(Split.stage):
+            trial = flagship_trial(self.preset)
+            return self.split(trial.kind, trial.settings)
         split = Split.load(self.store, name)
         if split.corpus != self.corpus.identity:
             raise ArtifactError(f"split {name!r} belongs to another universe: draw it with preset {self.preset.name!r}")
@@ -115,28 +138,33 @@ class Lab:
 
         return train_cached(self.corpus, split, model, training, store=self.store, progress=self.progress)
 
-    def trial(self, trial: Trial) -> Outcomes:
-        """Split, training and evaluation of one trial."""
-        return run_trial(self.corpus, self.spaces, self.store, trial, progress=self.progress)
+    def study(self, name: str, trials: Sequence[Trial]) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """All trials of a study: results per class, and costs per trial; both are published.
 
-    def study(self, trials: Sequence[Trial]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """All trials of a study: results per class, and costs per trial."""
-        return run_study(self.corpus, self.spaces, self.store, trials, progress=self.progress)
+        A preset that needs a GPU shows the committed results where there is none.
+        """
+        if self.preset.needs_gpu and not has_gpu():
+            return self.published(name)[0], self.published(f"{name}-costs")[0]
+        results, costs = run_study(self.corpus, self.spaces, self.store, trials, progress=self.progress)
+        self.publish(name, results)
+        self.publish(f"{name}-costs", costs)
+        return results, costs
 
     # ------------------------------------------------------------ results
 
     def publish(self, name: str, frame: pd.DataFrame) -> Path:
-        """Write a result table with its provenance; returns its path.
-
-        The folder is ``<results>/<preset>``, with ``$SYNTHLAB_RESULTS`` or ``build/results`` as results.
-        """
-        folder = Path(os.environ.get("SYNTHLAB_RESULTS", project_root() / "build" / "results")) / self.preset.name
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write a result table with its provenance below `build/results` or ``$SYNTHLAB_RESULTS``."""
+        path = self._results_folder() / f"{name}.parquet"
         buffer = io.BytesIO()
         frame.to_parquet(buffer, index=False, compression="zstd")
-        write_atomically(folder / f"{name}.parquet", buffer.getvalue())
-        write_atomically(folder / f"{name}.json", json.dumps(self.provenance(), indent=1).encode())
-        return folder / f"{name}.parquet"
+        write_atomically(path, buffer.getvalue())
+        write_atomically(path.with_suffix(".json"), json.dumps(self.provenance(), indent=1).encode())
+        return path
+
+    def _results_folder(self) -> Path:
+        folder = Path(os.environ.get("SYNTHLAB_RESULTS", project_root() / "build" / "results")) / self.preset.name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def published(self, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
         """Committed result table of this preset, or of `quick` where it has none, and its provenance.
@@ -146,11 +174,15 @@ class Lab:
         ArtifactError
             If there is no such table.
         """
+        path = self._published_path(f"{name}.parquet")
+        return pd.read_parquet(path), json.loads(path.with_suffix(".json").read_bytes())
+
+    def _published_path(self, file_name: str) -> Path:
         for preset in (self.preset.name, "quick"):
-            path = project_root() / "data" / "results" / preset / f"{name}.parquet"
+            path = project_root() / "data" / "results" / preset / file_name
             if path.exists():
-                return pd.read_parquet(path), json.loads(path.with_suffix(".json").read_bytes())
-        raise ArtifactError(f"no committed result {name!r}: run the notebook that makes it")
+                return path
+        raise ArtifactError(f"no committed result {file_name!r}: run the notebook that makes it")
 
     def provenance(self) -> dict[str, Any]:
         """What made a result: preset, corpus key, versions, machine."""
@@ -160,6 +192,39 @@ class Lab:
             "python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "versions": {p: version(p) for p in packages},
         }  # fmt: skip
+
+    def collect_claims(self) -> pd.DataFrame:
+        """All claims that the studies of this preset have published, as one published table."""
+        tables = [pd.read_parquet(path) for path in sorted(self._results_folder().glob("claims-*.parquet"))]
+        if not tables:
+            return self.published("claims")[0]
+        claims = pd.concat(tables, ignore_index=True)
+        self.publish("claims", claims)
+        return claims
+
+    def publish_checkpoint(self, run: Run) -> Path:
+        """Write a run's weights in half precision beside the results, small enough to commit."""
+        folder = self._results_folder()
+        write_atomically(folder / "checkpoint.safetensors", run.half_weights())
+        about = {"identity": run.identity, "cost": run.cost, "provenance": self.provenance()}
+        write_atomically(folder / "checkpoint.json", json.dumps(about, indent=1).encode())
+        return folder / "checkpoint.safetensors"
+
+    def published_checkpoint(self) -> Run:
+        """The committed run of this preset, or of `quick`.
+
+        Raises
+        ------
+        ArtifactError
+            If there is none.
+        """
+        from synthlab.learning.training import Run
+
+        path = self._published_path("checkpoint.safetensors")
+        about = json.loads(path.with_suffix(".json").read_bytes())
+        history = pd.DataFrame({"step": [], "name": [], "value": []})
+        payload = {"weights": path.read_bytes(), "history": history, "cost": json.dumps(about["cost"])}
+        return Run.restore(about["identity"], payload)
 
     def __repr__(self) -> str:
         return f"Lab({self.preset.name!r}: {self.preset.grammar}, <= {self.preset.max_leaves} leaves)"

@@ -86,6 +86,8 @@ class Preset:
         Samples per task for pass@k.
     search_seconds, search_tasks
         Budget per task, and number of tasks, of notebook 08.
+    needs_gpu
+        Whether notebooks show committed results instead of training where no GPU is found.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Preset:
     num_samples: int = 16
     search_seconds: float = 1.0
     search_tasks: int = 100
+    needs_gpu: bool = False
 
 
 def tiny() -> Preset:
@@ -154,7 +157,7 @@ def paper() -> Preset:
         model=ModelConfig(width=256, layers=6), density_train=50_000,
         short=TrainingConfig(num_steps=2500, batch_size=2048, learning_rate=1e-3), num_cells=1000, scaling_models=sizes,
         scaling=TrainingConfig(num_steps=2500, batch_size=2048, learning_rate=1e-3), seeds=(0, 1, 2), num_test=2000,
-        num_samples=64, search_tasks=500,
+        num_samples=64, search_tasks=500, needs_gpu=True,
     )  # fmt: skip
 
 

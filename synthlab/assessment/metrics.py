@@ -115,6 +115,23 @@ def difference(
     )
 
 
+def status_shares(results: pd.DataFrame) -> pd.DataFrame:
+    """Share of every status by part (columns part, status), for a stacked bar: part, status, share."""
+    counts = results.groupby(["part", "status"], sort=False).size().rename("num").reset_index()
+    return counts.assign(share=counts["num"] / counts.groupby("part")["num"].transform("sum"))
+
+
+def pass_at_k_table(results: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
+    """pass@k by part with intervals from columns num_correct and num_samples: k, part, value, low, high."""
+    rows = []
+    for part, group in results.groupby("part", sort=False):
+        for k in ks:
+            chance = pass_at_k(int(group["num_samples"].iloc[0]), group["num_correct"].to_numpy(), k)
+            found = estimate(group.assign(chance=chance), "chance")
+            rows.append((k, part, found.value, found.low, found.high))
+    return pd.DataFrame(rows, columns=["k", "part", "value", "low", "high"])
+
+
 def summarize(
     frame: pd.DataFrame, by: Sequence[str], value: str = "solved", levels: Sequence[str] = ()
 ) -> pd.DataFrame:

@@ -235,6 +235,10 @@ class Run(Carrier):
         model.load_state_dict({n: w.float() for n, w in safetensors.torch.load(self.weights).items()})
         return model.eval()
 
+    def half_weights(self) -> bytes:
+        """The weights as safetensors in half precision."""
+        return safetensors.torch.save({n: w.half() for n, w in safetensors.torch.load(self.weights).items()})
+
     def require_corpus(self, corpus: Corpus) -> None:
         """Refuse to evaluate on another universe than the run was trained on."""
         if self.corpus != corpus.identity:

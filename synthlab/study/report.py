@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def run_all_studies(lab: Lab) -> list[Claim]:
     """Density, support and scaling trials of the lab's preset; returns the claims they test."""
-    density, _ = lab.study(density_trials(lab.preset))
-    support, _ = lab.study(support_trials(lab.preset))
-    results, costs = lab.study(scaling_trials(lab.preset))
+    density, _ = lab.study("density", density_trials(lab.preset))
+    support, _ = lab.study("support", support_trials(lab.preset))
+    results, costs = lab.study("scaling", scaling_trials(lab.preset))
     return [
         density_claim(density),
         forced_claim(support, "syntactic"),

@@ -1,0 +1,62 @@
+# Every target prepares .venv on its own; the second time this costs nothing.
+
+PYTHON ?= python3
+PRESET ?= quick
+BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+READY := .venv/ready
+READY_BENCH := .venv/ready-bench
+
+# Two workers beside OpenMP's own threads would spin on the same cores.
+UNIT := OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1
+COVERAGE := --cov=synthlab --cov-branch --cov-report= --cov-fail-under=0
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+# Cells of a notebook must stay in order, so the random order of the unit tests is off.
+NBVAL := -p no:randomly --nbval-lax --nbval-current-env --nbval-cell-timeout=600
+ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test jupyter bench clean
+
+help:
+	@echo "make run              the whole data path with PRESET=$(PRESET) (tiny, quick, paper, cluster)"
+	@echo "make jupyter          JupyterLab with the notebooks, on this machine only"
+	@echo "make test             style, types, unit tests with coverage, notebooks"
+	@echo "make bench            timings against plain Python and SymPy, saved to build/bench.json"
+	@echo "make clean            delete caches and build/ (keeps .venv and data/)"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "synthlab needs Python 3.11 or newer: make PYTHON=...")'
+	@test -x $(BIN)/pip || { echo "Preparing .venv (a few minutes, once)"; $(PYTHON) -m venv .venv; }
+	@$(INSTALL) -e '.[dev]'
+	@touch $@
+
+$(READY_BENCH): $(READY)
+	@$(INSTALL) -e '.[dev,bench]'
+	@touch $@
+
+run: $(READY)
+	@$(BIN)/python -m synthlab run $(PRESET)
+
+jupyter: $(READY)
+	@$(BIN)/jupyter lab $(ROOT_FLAG) --ip=127.0.0.1 notebooks
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@rm -rf .coverage .coverage.* build/test-store
+	$(UNIT) $(BIN)/pytest -q -n 2 --dist loadfile $(COVERAGE)
+	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -m kernels $(COVERAGE) --cov-append
+ifneq ($(NOTEBOOKS),)
+	SYNTHLAB_PRESET=tiny SYNTHLAB_STORE="$(CURDIR)/build/test-store" \
+		$(BIN)/pytest -q -n 2 --dist loadscope $(NBVAL) notebooks
+endif
+	$(BIN)/coverage report --fail-under=90
+
+bench: $(READY_BENCH)
+	@$(BIN)/python tests/benchmarks/run.py
+
+clean:
+	@rm -rf build dist htmlcov coverage.xml .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis lightning_logs
+	@find $(wildcard synthlab tests notebooks) -depth \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +

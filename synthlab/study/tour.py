@@ -1,0 +1,54 @@
+"""Small tables for a first look: what a program computes, and what a model answers to a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from synthlab.assessment.correctness import SOLVED, check
+from synthlab.assessment.tasks import Tasks
+from synthlab.language.grammar import get_grammar
+from synthlab.language.identity import fingerprints, grid_residues
+from synthlab.language.interpreter import evaluate, grid_outputs
+from synthlab.language.program import Program, parse, token_matrix
+
+if TYPE_CHECKING:
+    from synthlab.learning.training import Run
+
+
+def outputs_table(program: Program) -> pd.DataFrame:
+    """Outputs of a program of two variables on its grid: one column per variable, and value."""
+    grammar = program.grammar
+    values = grid_outputs(grammar, token_matrix([program]))[0]
+    points = pd.DataFrame([[float(v) for v in point] for point in grammar.grid.points], columns=list(grammar.variables))
+    return points.assign(value=values)
+
+
+def answer(run: Run, formulas: Sequence[str]) -> pd.DataFrame:
+    """What a run writes when it is shown the outputs of formulas: asked, written, same_function.
+
+    Raises
+    ------
+    ProgramSyntaxError
+        If a formula is not a program of the grammar.
+    """
+    from synthlab.learning.decoding import decode
+
+    model, grammar = run.model(), get_grammar(run.corpus["grammar"])
+    programs = [parse(grammar, text) for text in formulas]
+    prefix, num = token_matrix(programs), len(programs)
+    tasks = Tasks(
+        grammar=grammar, max_leaves=run.corpus["max_leaves"], seed=run.corpus["seed"],
+        outputs=grid_outputs(grammar, prefix), residues=evaluate(grammar, prefix, grid_residues(grammar)),
+        class_id=np.arange(num), class_leaves=np.array([p.leaves for p in programs]),
+        fingerprints=fingerprints(grammar, prefix, run.corpus["seed"]), weight=np.ones(num, dtype=int),
+    )  # fmt: skip
+    candidates = decode(model, tasks)
+    return pd.DataFrame({
+        "asked": [p.infix_text() for p in programs], "leaves": tasks.class_leaves,
+        "written": candidates.frame(grammar)["program"],
+        "same_function": check(tasks, candidates).first_status() == SOLVED,
+    })  # fmt: skip

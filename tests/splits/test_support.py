@@ -1,0 +1,297 @@
+"""Support splits: regions, and tests whose definitions are checked over all texts."""
+
+from collections import Counter, defaultdict
+
+import naive
+import numpy as np
+import pytest
+
+from synthlab.errors import ConfigurationError, SplitError
+from synthlab.language.grammar import PAD
+from synthlab.splits.split import Split
+from synthlab.splits.support import Region, programs_in, region_map, support_settings, support_split, total_degrees
+
+REGIONS = {
+    "root": Region(rule="root", root="*"),
+    "minus": Region(rule="root", root="-"),
+    "quantile": Region(rule="quantile", axis=1, quantile=0.7),
+    "below": Region(rule="quantile", axis=0, quantile=0.2, above=False),
+    "semantic": Region(space="semantic", rule="quantile", axis=0, quantile=0.7),
+    "clusters": Region(rule="cluster", num_clusters=10, num_held=3, seed=2),
+    "semantic clusters": Region(space="semantic", rule="cluster", num_clusters=10, num_held=3),
+    "either": Region(space="both", rule="box", box=((0, 0.0, 0.3), (1, -9.0, 0.2))),
+}
+by_region = pytest.mark.parametrize("name", REGIONS)
+
+
+@pytest.fixture(scope="module")
+def splits(corpus4, spaces4):
+    return {
+        name: support_split(corpus4, spaces4, support_settings(region, reserved=0.25, num_test=10_000))
+        for name, region in REGIONS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def texts_of_function(naive4):
+    """Program ids of every polynomial, by its least id."""
+    grouped = defaultdict(list)
+    for program, (_, number) in enumerate(naive4):
+        grouped[number].append(program)
+    return {ids[0]: ids for ids in grouped.values()}
+
+
+@by_region
+def test_training_lies_outside_the_region_and_meets_no_reserved_function(splits, texts_of_function, naive4, name):
+    split = splits[name]
+    held_out = split.held_out(len(naive4))
+    banned = {p for c in split.reserved.tolist() for p in texts_of_function[c]} | set(np.flatnonzero(held_out).tolist())
+    assert 0 < held_out.sum() < len(naive4)
+    assert set(split.train.tolist()) == set(range(len(naive4))) - banned
+    assert len(set(split.train.tolist())) == len(split.train)
+
+
+@by_region
+def test_tests_are_what_their_names_say_over_all_texts(splits, texts_of_function, naive4, name):
+    split = splits[name]
+    held_out = split.held_out(len(naive4))
+    expected = {"id": set(), "open": set(), "forced": set()}
+    for function, ids in texts_of_function.items():
+        inside, reserved = held_out[ids], function in split.reserved
+        if inside.all():
+            expected["forced"].add(function)
+        elif reserved:
+            expected["id"].add(function)
+            if inside.any():
+                expected["open"].add(function)
+    if REGIONS[name].space == "semantic":
+        assert not expected.pop("open") and "open" not in split.tests
+    for test, functions in expected.items():
+        assert sorted(split.tests[test].tolist()) == sorted(functions)
+
+
+@by_region
+def test_no_tested_function_is_trained_on_and_forced_stands_apart(splits, naive4, name):
+    split = splits[name]
+    number = [n for _, n in naive4]
+    trained = {number[p] for p in split.train} | {number[p] for p in split.targets}
+    for tested in split.tests.values():
+        assert not trained & {number[c] for c in tested}
+    assert not set(split.tests["forced"]) & (set(split.tests["id"]) | set(split.tests.get("open", ())))
+
+
+def test_known_numbers_of_the_root_region(splits, corpus4):
+    split = splits["root"]
+    assert len(split.tests["forced"]) == 746
+    assert np.array_equal(split.held_out(corpus4.num_programs), corpus4.root == corpus4.grammar.index["*"])
+
+
+def recomputed_bins(split, corpus, naive4, test, texts_of_function):
+    """Histogram over (leaves, degree, texts that count in bins of four) from the naive universe."""
+    held_out, bins = split.held_out(len(naive4)), []
+    for function in split.tests[f"matched_{test}"].tolist():
+        text = naive4[function][0]
+        degree = naive.degree(naive.expand(naive.tree(text, naive.POLYNOMIAL_ARITIES)))
+        ids = texts_of_function[function]
+        right = int((~held_out[ids]).sum()) if test == "id" else len(ids)
+        quarter = next(k for k in range(20) if right < 4 ** (k + 1))
+        bins.append((sum(t not in "+-*" for t in text), degree, quarter))
+    return bins
+
+
+@by_region
+def test_matched_tests_have_one_joint_histogram(splits, corpus4, naive4, texts_of_function, name):
+    split = splits[name]
+    one, other = (recomputed_bins(split, corpus4, naive4, t, texts_of_function) for t in ("id", "forced"))
+    assert one == other and len(one) > 0
+    for test in ("id", "forced"):
+        matched = split.tests[f"matched_{test}"].tolist()
+        assert len(set(matched)) == len(matched) and set(matched) <= set(split.tests[test].tolist())
+
+
+def test_matching_keeps_as_many_pairs_as_there_are(splits, naive4, texts_of_function, corpus4):
+    split = splits["root"]
+    held_out = split.held_out(len(naive4))
+    counts = {}
+    for test in ("id", "forced"):
+        renamed = Split(*(getattr(split, n) for n in ("kind", "corpus", "settings", "train", "targets")),
+                        {f"matched_{test}": split.tests[test]}, split.reserved, split.region)  # fmt: skip
+        counts[test] = Counter(recomputed_bins(renamed, corpus4, naive4, test, texts_of_function))
+    assert len(split.tests["matched_id"]) == (counts["id"] & counts["forced"]).total()
+    assert held_out.any()
+
+
+def test_truncated_tests_stay_matched_in_pairs(corpus4, spaces4, naive4, texts_of_function):
+    split = support_split(corpus4, spaces4, support_settings(REGIONS["root"], reserved=0.25, num_test=40))
+    assert {name: len(ids) for name, ids in split.tests.items()} == dict.fromkeys(split.tests, 40)
+    one, other = (recomputed_bins(split, corpus4, naive4, t, texts_of_function) for t in ("id", "forced"))
+    assert one == other
+
+
+def test_degrees_are_those_of_the_expanded_polynomials(corpus4):
+    expected = []
+    for row in corpus4.prefix[corpus4.class_id]:
+        text = [corpus4.grammar.tokens[t] for t in row if t != PAD]
+        expected.append(naive.degree(naive.expand(naive.tree(text, naive.POLYNOMIAL_ARITIES))))
+    assert total_degrees(corpus4).tolist() == expected
+
+
+def test_rational_functions_that_are_no_polynomials_have_no_degree(rational3):
+    degrees = dict(zip(rational3.class_frame()["program"], total_degrees(rational3).tolist(), strict=True))
+    assert degrees["x / y"] == degrees["1 / x"] == -1
+    assert (degrees["x"], degrees["x * y"], degrees["x / 2"], degrees["1"]) == (1, 2, 1, 0)
+
+
+# ---------------------------------------------------------------- regions
+
+
+@pytest.mark.parametrize(("name", "share"), [("quantile", 0.3), ("below", 0.2)])
+def test_syntactic_quantiles_are_taken_over_programs(corpus4, spaces4, name, share):
+    inside = programs_in(REGIONS[name], corpus4, spaces4)
+    values = spaces4["syntactic"].coordinates[:, REGIONS[name].axis]
+    assert inside.mean() <= share + 1e-9
+    beyond = (
+        values[inside].min() > values[~inside].max()
+        if name == "quantile"
+        else values[inside].max() < values[~inside].min()
+    )
+    assert beyond
+    ties = (values == (values[~inside].max() if name == "quantile" else values[~inside].min())).mean()
+    assert inside.mean() + ties >= share - 1e-3
+
+
+def test_semantic_quantiles_are_taken_over_classes_and_hold_whole_classes(corpus4, spaces4):
+    inside = programs_in(REGIONS["semantic"], corpus4, spaces4)
+    held = {*corpus4.class_index[inside].tolist()}
+    assert not held & {*corpus4.class_index[~inside].tolist()}
+    values = spaces4["semantic"].coordinates[:, 0]
+    expected = np.argsort(values)[-round(0.3 * len(values)) :]
+    assert len(held ^ set(expected.tolist())) <= 1
+
+
+def test_a_box_bounds_the_named_axes_of_either_space(corpus4, spaces4):
+    region = REGIONS["either"]
+    expected = np.zeros(corpus4.num_programs, dtype=bool)
+    for kind, rows in (("syntactic", np.arange(corpus4.num_programs)), ("semantic", corpus4.class_index)):
+        places = spaces4[kind].coordinates[rows]
+        expected |= np.all([(low <= places[:, a]) & (places[:, a] <= high) for a, low, high in region.box], axis=0)
+    assert np.array_equal(programs_in(region, corpus4, spaces4), expected)
+
+
+def test_held_clusters_are_whole_clusters_of_the_space(corpus4, spaces4):
+    few, more = (
+        programs_in(Region(rule="cluster", num_clusters=8, num_held=n, seed=1), corpus4, spaces4) for n in (2, 4)
+    )
+    assert 0 < few.sum() < more.sum() < corpus4.num_programs
+    assert not (few & ~more).any()
+    other = programs_in(Region(rule="cluster", num_clusters=8, num_held=2, seed=9), corpus4, spaces4)
+    assert not np.array_equal(few, other)
+
+
+def test_undefined_programs_are_in_no_semantic_region(rational3):
+    from synthlab.spaces.semantic import fit_semantic
+
+    space = {"semantic": fit_semantic(rational3, num_axes=2)}
+    everything = programs_in(Region(space="semantic", rule="box", box=((0, -1e9, 1e9),)), rational3, space)
+    assert np.array_equal(everything, rational3.class_index >= 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(space="phonetic"), "unknown space"),
+        (dict(rule="circle"), "unknown rule"),
+        (dict(space="semantic", rule="root"), "region of the syntactic space"),
+        (dict(quantile=0), "between 0 and 1"),
+        (dict(quantile=1.0), "between 0 and 1"),
+        (dict(rule="cluster", num_held=0), "hold out some, not all"),
+        (dict(rule="cluster", num_clusters=4, num_held=4), "hold out some, not all"),
+        (dict(rule="box"), "at least one"),
+    ],
+)
+def test_a_region_that_cannot_be_is_refused(settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Region(**settings)
+
+
+@pytest.mark.parametrize("root", ["/", "x", "1", "", "mid"])
+def test_an_unknown_root_is_refused_with_the_known_ones(corpus4, spaces4, root):
+    with pytest.raises(ConfigurationError, match=r"choose from \+ - \*"):
+        programs_in(Region(rule="root", root=root), corpus4, spaces4)
+
+
+@pytest.mark.parametrize("region", [Region(axis=99), Region(rule="box", box=((32, 0, 1),)), Region(axis=-1)])
+def test_an_unknown_axis_is_refused(corpus4, spaces4, region):
+    with pytest.raises(ConfigurationError, match="the syntactic space has axes 0 to 31"):
+        programs_in(region, corpus4, spaces4)
+
+
+@pytest.mark.parametrize(
+    ("box", "where"), [(((0, 9.0, 10.0),), "empty: 0 of"), (((0, -9.0, 9.0),), "whole universe: 86,705 of")]
+)
+def test_an_empty_or_total_region_is_refused_with_its_count(corpus4, spaces4, box, where):
+    with pytest.raises(SplitError, match=f"{where} 86,705 programs"):
+        support_split(corpus4, spaces4, support_settings(Region(rule="box", box=box)))
+
+
+def test_a_training_set_larger_than_its_pool_is_refused_with_all_counts(corpus4, spaces4):
+    with pytest.raises(SplitError) as caught:
+        support_split(corpus4, spaces4, support_settings(REGIONS["root"], num_train=80_000, reserved=0.25))
+    in_root = (corpus4.root == corpus4.grammar.index["*"]).sum()
+    reserved = sum(round(0.25 * n) for n in (5, 35, 238, 1939))
+    for count in ("80,000 training", "pool of 43,715", f"{in_root:,} of 86,705", f"{reserved:,} of 2,217"):
+        assert count in str(caught.value)
+
+
+@pytest.mark.parametrize("region", REGIONS.values(), ids=REGIONS)
+def test_equal_regions_have_equal_keys_and_others_have_others(region):
+    keys = Counter(str(r.settings()) for r in REGIONS.values())
+    assert keys[str(region.settings())] == 1
+    assert region.describe()
+    same = Region(**(region.settings() | {"seed": region.seed}))
+    assert same.settings() == region.settings()
+
+
+# ---------------------------------------------------------------- carrier
+
+
+@pytest.mark.parametrize("name", ["root", "either"])
+def test_saved_and_loaded_split_is_equal(splits, corpus4, store, name):
+    split = splits[name]
+    loaded = Split.load(store, split.save(store))
+    assert loaded.key == split.key and loaded.identity == split.identity and loaded.joint_shift
+    for part, ids in split.payload().items():
+        assert np.array_equal(loaded.payload()[part], ids)
+    assert set(loaded.tests) == set(split.tests)
+    assert np.array_equal(loaded.held_out(corpus4.num_programs), split.held_out(corpus4.num_programs))
+
+
+def test_minimal_targets_stay_inside_the_support(corpus4, spaces4, naive4, texts_of_function):
+    settings = support_settings(REGIONS["root"], policy="minimal", num_train=2000, reserved=0.25)
+    split = support_split(corpus4, spaces4, settings)
+    held_out = split.held_out(len(naive4))
+    least = {}
+    for ids in texts_of_function.values():
+        allowed = [p for p in ids if not held_out[p]]
+        least |= dict.fromkeys(ids, allowed[0] if allowed else None)
+    assert split.targets.tolist() == [least[p] for p in split.train.tolist()]
+
+
+def test_frames_count_and_histograms_share(splits, corpus4):
+    split = splits["root"]
+    table = split.frame().set_index("part")["items"]
+    assert table["train"] == len(split.train) and table["forced"] == 746
+    histogram = split.histogram(corpus4)
+    assert histogram.groupby("part")["share"].sum().tolist() == pytest.approx([1] * 6)
+    matched = histogram.set_index(["part", "leaves"])["items"]
+    assert matched["matched_id"].tolist() == matched["matched_forced"].tolist()
+    sizes = corpus4.leaves[split.tests["forced"]]
+    assert matched["forced"].tolist() == [(sizes == n).sum() for n in range(1, 5)]
+
+
+def test_every_program_has_one_part(splits, corpus4):
+    split = splits["root"]
+    parts = region_map(corpus4, split, np.arange(corpus4.num_programs))
+    assert np.array_equal(parts == "held out", split.held_out(corpus4.num_programs))
+    assert np.array_equal(np.flatnonzero(parts == "train"), np.sort(split.train))
+    assert set(parts) == {"held out", "reserved", "train"}
