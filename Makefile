@@ -16,10 +16,11 @@ NBVAL := -p no:randomly --nbval-lax --nbval-current-env --nbval-cell-timeout=600
 ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test jupyter bench clean
+.PHONY: help run results test jupyter bench clean
 
 help:
 	@echo "make run              the whole data path with PRESET=$(PRESET) (tiny, quick, paper, cluster)"
+	@echo "make results          the same, writing results and executed notebooks back for committing"
 	@echo "make jupyter          JupyterLab with the notebooks, on this machine only"
 	@echo "make test             style, types, unit tests with coverage, notebooks"
 	@echo "make bench            timings against plain Python and SymPy, saved to build/bench.json"
@@ -37,6 +38,9 @@ $(READY_BENCH): $(READY)
 
 run: $(READY)
 	@$(BIN)/python -m synthlab run $(PRESET)
+
+results: $(READY)
+	@SYNTHLAB_RESULTS=data/results $(BIN)/python -m synthlab run $(PRESET) --in-place
 
 jupyter: $(READY)
 	@$(BIN)/jupyter lab $(ROOT_FLAG) --ip=127.0.0.1 notebooks

@@ -154,14 +154,16 @@ class Lab:
 
     def publish(self, name: str, frame: pd.DataFrame) -> Path:
         """Write a result table with its provenance below `build/results` or ``$SYNTHLAB_RESULTS``."""
-        path = self._results_folder() / f"{name}.parquet"
+        path = self.output_folder / f"{name}.parquet"
         buffer = io.BytesIO()
         frame.to_parquet(buffer, index=False, compression="zstd")
         write_atomically(path, buffer.getvalue())
         write_atomically(path.with_suffix(".json"), json.dumps(self.provenance(), indent=1).encode())
         return path
 
-    def _results_folder(self) -> Path:
+    @property
+    def output_folder(self) -> Path:
+        """Where results of this preset are written: below `build/results`, or ``$SYNTHLAB_RESULTS``."""
         folder = Path(os.environ.get("SYNTHLAB_RESULTS", project_root() / "build" / "results")) / self.preset.name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
@@ -195,7 +197,7 @@ class Lab:
 
     def collect_claims(self) -> pd.DataFrame:
         """All claims that the studies of this preset have published, as one published table."""
-        tables = [pd.read_parquet(path) for path in sorted(self._results_folder().glob("claims-*.parquet"))]
+        tables = [pd.read_parquet(path) for path in sorted(self.output_folder.glob("claims-*.parquet"))]
         if not tables:
             return self.published("claims")[0]
         claims = pd.concat(tables, ignore_index=True)
@@ -204,7 +206,7 @@ class Lab:
 
     def publish_checkpoint(self, run: Run) -> Path:
         """Write a run's weights in half precision beside the results, small enough to commit."""
-        folder = self._results_folder()
+        folder = self.output_folder
         write_atomically(folder / "checkpoint.safetensors", run.half_weights())
         about = {"identity": run.identity, "cost": run.cost, "provenance": self.provenance()}
         write_atomically(folder / "checkpoint.json", json.dumps(about, indent=1).encode())

@@ -122,12 +122,12 @@ class Preset:
 
 def tiny() -> Preset:
     """The quick universe with training cut to seconds: what the tests run."""
-    short = TrainingConfig(num_steps=30, batch_size=64, num_checks=2)
+    short = TrainingConfig(num_steps=150, batch_size=64, learning_rate=4e-3, num_checks=2)
     sizes = tuple(ModelConfig(width=w, layers=1, heads=2) for w in (8, 16, 24, 32))
     return replace(
         quick(), name="tiny", map_points=400, flagship_model=ModelConfig(width=32, layers=1), flagship=short,
         model=ModelConfig(width=16, layers=1), short=short, scaling_models=sizes, scaling=short, seeds=(0,),
-        num_test=60, num_samples=4, search_seconds=0.5, search_tasks=10,
+        num_test=200, num_samples=4, search_seconds=0.5, search_tasks=10,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -168,7 +168,8 @@ class Store:
             "payload": {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in files.items()},
         }
         files["manifest.json"] = json.dumps(manifest, indent=1, default=str).encode()
-        staging = Path(tempfile.mkdtemp(prefix=".tmp-", dir=parent))
+        staging = _temporary(parent)
+        staging.mkdir()
         try:
             for name, content in files.items():
                 _write_synced(staging / name, content)
@@ -200,14 +201,18 @@ class Store:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file in one step: sibling temporary, fsync, rename, fsync of the folder."""
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    os.close(handle)
+    temporary = _temporary(path.parent)
     try:
-        _write_synced(Path(temporary), content)
-        Path(temporary).replace(path)
+        _write_synced(temporary, content)
+        temporary.replace(path)
         _sync_folder(path.parent)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(folder: Path) -> Path:
+    """A fresh hidden name; unlike `tempfile`, what is made there keeps the permissions of the umask."""
+    return folder / f".tmp-{uuid.uuid4().hex}"
 
 
 def _write_synced(path: Path, content: bytes) -> None:

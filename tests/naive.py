@@ -106,10 +106,11 @@ class Polynomials:
         return self.keys.setdefault(frozenset(value.items()), len(self.keys))
 
 
+SAMPLE = {"x": Fraction(1009, 17), "y": Fraction(-523, 29)}
+
+
 class Quotients:
     """Algebra of `universe`: numerator and denominator, equal when they cross-multiply to the same."""
-
-    SAMPLE = {"x": Fraction(1009, 17), "y": Fraction(-523, 29)}
 
     def __init__(self):
         self.buckets, self.count = {}, 0
@@ -128,7 +129,7 @@ class Quotients:
         return over, poly_apply("*", a[1], b[1])
 
     def number(self, value):
-        at = [sum(c * self.SAMPLE["x"] ** i * self.SAMPLE["y"] ** j for (i, j), c in v.items()) for v in value]
+        at = [sum(c * SAMPLE["x"] ** i * SAMPLE["y"] ** j for (i, j), c in v.items()) for v in value]
         bucket = self.buckets.setdefault(at[0] / at[1], [])
         for known, number in bucket:
             if poly_apply("*", value[0], known[1]) == poly_apply("*", known[0], value[1]):

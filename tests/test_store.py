@@ -1,5 +1,6 @@
 """Artifacts are keyed by content, committed whole, and every kind of damage is found and named."""
 
+import contextlib
 import json
 import os
 import re
@@ -264,10 +265,8 @@ def test_a_fault_at_any_sync_leaves_all_or_nothing(store, monkeypatch, error):
         title, countdown = f"note {nth}", [nth]
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", failing(os.fsync, countdown, error))
-            try:
+            with contextlib.suppress(OSError, Killed):
                 Note(title).save(store)
-            except (OSError, Killed):
-                pass
         assert not [p for p in everything_below(store.root) if ".tmp-" in p]
         assert store.verify() == []
         if countdown[0] > 0:
@@ -320,7 +319,7 @@ def test_two_writers_of_one_artifact_agree(store):
 
 
 def test_arrays_of_objects_are_never_pickled(store):
-    with pytest.raises(ValueError, match="pickle|Object arrays"):
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         Note("objects", np.array([{}, {}], dtype=object)).save(store)
     assert not store.has("note", Note("objects").key)
 

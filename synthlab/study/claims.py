@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 import pandas as pd
 
 from synthlab.assessment.metrics import Difference, Estimate, difference
-from synthlab.study.scaling import fit_scaling
+from synthlab.study.scaling import fit_scaling, is_saturated
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
 DROP = -0.30
@@ -93,12 +93,15 @@ def forced_claim(results: pd.DataFrame, space: str) -> Claim:
 def scaling_claim(points: pd.DataFrame, part: str = "id") -> Claim:
     """Whether the straight line in log compute predicts the largest runs best."""
     series = points[points["part"] == part]
+    text = "Gains are log-linear in compute"
+    if is_saturated(series["success"].to_numpy()):
+        return Claim("scaling", text, "n/a", "n/a", OPEN, "saturated for every size", len(series), 0)
     fits = {f.form: f for f in fit_scaling(series["flops"].tolist(), series["success"].tolist())}
     best = min(fits.values(), key=lambda f: f.held_out_error)
     line = fits["log-linear"]
     errors = ", ".join(f"{f.form} {f.held_out_error:.3f}" for f in fits.values())
     return Claim(
-        "scaling", "Gains are log-linear in compute", f"{line.points_per_decade:.3f} per decade", "n/a",
+        "scaling", text, f"{line.points_per_decade:.3f} per decade", "n/a",
         OPEN if best.form == line.form or series["seed"].nunique() < 3 else REFUTED,
         f"error on the largest held-out runs: {errors}", len(series), len(series),
     )  # fmt: skip

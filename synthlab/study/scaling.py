@@ -84,7 +84,7 @@ def fit_scaling(flops: Sequence[float], success: Sequence[float]) -> list[Scalin
         raise ConfigurationError(
             f"{len(sizes)} computes are too few for a scaling fit: train at least {MIN_POINTS} sizes"
         )
-    if y.max() < _EDGE or y.min() > 1 - _EDGE:
+    if is_saturated(y):
         raise ConfigurationError("pass@1 is saturated at 0 or 1 for every size: change the budget or the task")
     num_held = max(1, len(sizes) // 5)
     seen = x < sizes[-num_held]
@@ -99,6 +99,11 @@ def fit_scaling(flops: Sequence[float], success: Sequence[float]) -> list[Scalin
     return fits
 
 
+def is_saturated(success: np.ndarray) -> bool:
+    """Whether pass@1 stays at 0 or at 1 for every size, so that no law can be fitted."""
+    return bool(success.max() < _EDGE or success.min() > 1 - _EDGE)
+
+
 def scaling_points(results: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """Mean success per model, part and seed beside its FLOPs: flops, success, part, model, seed."""
     success = results.groupby(["model", "seed", "part"], sort=False)["solved"].mean().rename("success").reset_index()
@@ -106,22 +111,29 @@ def scaling_points(results: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def scaling_table(points: pd.DataFrame, parts: Sequence[str]) -> pd.DataFrame:
-    """Fits of every part: part, form, points per decade, held-out error."""
-    rows = []
+    """Fits of every part: part, form, points per decade, held-out error; a saturated part says so instead."""
+    rows: list[tuple[str, str, float, float]] = []
     for part in parts:
-        series = points[points["part"] == part]
-        for fit in fit_scaling(series["flops"].tolist(), series["success"].tolist()):
-            rows.append((part, fit.form, fit.points_per_decade, fit.held_out_error))
+        fits = _fits_of(points, part)
+        rows += [(part, f.form, f.points_per_decade, f.held_out_error) for f in fits]
+        rows += [] if fits else [(part, "saturated: no fit", np.nan, np.nan)]
     return pd.DataFrame(rows, columns=["part", "form", "points_per_decade", "held_out_error"])
 
 
 def fitted_curves(points: pd.DataFrame, parts: Sequence[str], num: int = 60) -> pd.DataFrame:
-    """The fitted laws as lines to draw: flops, value, form, part."""
+    """The fitted laws as lines to draw: flops, value, form, part; none for saturated parts."""
     grid = np.geomspace(points["flops"].min(), points["flops"].max(), num)
-    tables = []
-    for part in parts:
-        series = points[points["part"] == part]
-        for fit in fit_scaling(series["flops"].tolist(), series["success"].tolist()):
-            values = np.clip(fit.predict(grid), 0, 1)
-            tables.append(pd.DataFrame({"flops": grid, "value": values, "form": fit.form, "part": part}))
-    return pd.concat(tables, ignore_index=True)
+    tables = [
+        pd.DataFrame({"flops": grid, "value": np.clip(fit.predict(grid), 0, 1), "form": fit.form, "part": part})
+        for part in parts
+        for fit in _fits_of(points, part)
+    ]
+    return pd.concat([pd.DataFrame(columns=["flops", "value", "form", "part"]), *tables], ignore_index=True)
+
+
+def _fits_of(points: pd.DataFrame, part: str) -> list[ScalingFit]:
+    """Fits of one part; none if it is saturated."""
+    series = points[points["part"] == part]
+    if is_saturated(series["success"].to_numpy()):
+        return []
+    return fit_scaling(series["flops"].tolist(), series["success"].tolist())

@@ -407,7 +407,7 @@ def scaling_chart(
     points
         Columns ``flops``, ``pass_at_1``, ``low``, ``high``, ``part``, ``model``.
     fits
-        Columns ``flops``, ``value``, ``form``, ``part``; None draws the points alone.
+        Columns ``flops``, ``value``, ``form``, ``part``; None or no row draws the points alone.
     """
     table = _checked("scaling_chart", points, "flops", "pass_at_1", "low", "high", "part", "model")
     x = alt.X(
@@ -420,7 +420,7 @@ def scaling_chart(
         base.mark_rule(strokeWidth=1.5).encode(alt.Y("low:Q"), alt.Y2("high:Q")),
         base.mark_point(filled=True, size=90, opacity=1).encode(y, _shape(table["model"], "model")),
     ]
-    if fits is not None:
+    if fits is not None and len(fits):
         lines = _checked("scaling_chart", fits, "flops", "value", "form", "part")
         curve = alt.Chart(lines).mark_line().encode(x, alt.Y("value:Q", title="pass@1"), color)
         layers.insert(0, curve.encode(_dash(lines["form"], "fitted form")))
@@ -438,7 +438,8 @@ def solved_within(
         Columns ``method``, ``part``, ``budget`` (positive), ``solved``, ``low``, ``high``, ``unit``.
     """
     table = _checked("solved_within", frame, "method", "part", "budget", "solved", "low", "high", "unit")
-    table = _checked("solved_within", table[table["budget"] > 0].assign(limit="budget: " + table["unit"]), "budget")
+    table = _checked("solved_within", table[table["budget"] > 0])  # nothing else has a place on a log axis
+    table = table.assign(limit="budget: " + table["unit"].astype(str))
     x = alt.X("budget:Q", title="spent (log scale)", scale=_LOG, axis=_LOG_AXIS)
     y = alt.Y("solved:Q", title="solved", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
     layers = _curves(table, x, y, "method", ["method", "part", "unit", "budget", "solved"], interpolate="step-after")

@@ -166,7 +166,7 @@ class SplitExplorer:
         live = self.maps[kind]
         live.selections.observe(functools.partial(self._brush, kind), ["brush"])
         # a browser that draws the map anew reports the parts it was first drawn with; tell it the present ones
-        live.params.observe(lambda _: live.params.set_trait("parts", self._digits(kind)), ["parts"])
+        live.params.observe(lambda _: live.params.set_trait("parts", self._digits(kind)))
 
     @_guarded
     def _recompute(self, _change: Any = None) -> None:

@@ -134,7 +134,7 @@ def test_names_lead_to_grammars_and_keep_their_meaning():
     with pytest.raises(GrammarError, match="registered with another meaning"):
         register(grammar(name="registered_in_a_test", constants=(7,)))
     assert get_grammar("registered_in_a_test") == mine
-    with pytest.raises(GrammarError, match="unknown grammar 'nothing'.*polynomial.*rational"):
+    with pytest.raises(GrammarError, match=r"unknown grammar 'nothing'.*polynomial.*rational"):
         get_grammar("nothing")
 
 

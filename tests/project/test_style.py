@@ -44,7 +44,7 @@ def _dangerous_call(node: ast.Call) -> str | None:
         return f"pickles with {name}"
     if keywords.get("shell", "False") != "False":
         return f"opens a shell with {name}"
-    if name in {"torch.load", "load_from_checkpoint"} and keywords.get("weights_only") != "True":
+    if (name == "torch.load" or name.endswith("load_from_checkpoint")) and keywords.get("weights_only") != "True":
         return f"calls {name} without weights_only=True"
     return None
 

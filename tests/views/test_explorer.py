@@ -7,29 +7,27 @@ import altair as alt
 import numpy as np
 import pytest
 
-from synthlab.language.grammar import POLYNOMIAL, Grammar, Grid, Operator
+from synthlab.language.grammar import Grammar, Grid, Operator
 from synthlab.spaces.projection import Projection, umap_settings
 from synthlab.spaces.semantic import fit_semantic
 from synthlab.spaces.syntactic import fit_syntactic
 from synthlab.splits.split import Split
-from synthlab.splits.support import programs_in, support_settings, support_split
+from synthlab.splits.support import programs_in, support_split
 from synthlab.store import Store
 from synthlab.universe.corpus import build_corpus
 from synthlab.views import explorer as views
 from synthlab.views.explorer import AXES_VIEW, SplitExplorer, class_parts
 
 
-def fake_map(space, num=300):
+def fake_map(space, num=200):
     """A map without UMAP, whose places are the first two axes times ten."""
     rows = np.sort(np.random.default_rng(0).permutation(len(space.coordinates))[:num])
     return Projection(space.key, umap_settings(num), rows, 10 * space.coordinates[rows, :2])
 
 
 @pytest.fixture(scope="module")
-def universe():
-    corpus = build_corpus(POLYNOMIAL, 4)
-    spaces = {"syntactic": fit_syntactic(corpus), "semantic": fit_semantic(corpus)}
-    return corpus, spaces, {kind: fake_map(space) for kind, space in spaces.items()}
+def universe(corpus4, spaces4):
+    return corpus4, spaces4, {kind: fake_map(space) for kind, space in spaces4.items()}
 
 
 @pytest.fixture
@@ -115,8 +113,8 @@ def test_a_brush_on_axes_is_a_region(panel, universe):
 def test_a_brush_on_a_map_only_shows_what_lies_under_it(panel):
     key = panel.split.key
     brush(panel, "syntactic", {"map_x": [-10.0, 10.0], "map_y": [-10.0, 10.0]})
-    assert len(panel.brushed) == 300 and panel.split.key == key and panel.region.rule == "quantile"
-    assert "under the brush: 300 drawn programs" in text(panel, "brushed")
+    assert len(panel.brushed) == 200 and panel.split.key == key and panel.region.rule == "quantile"
+    assert "under the brush: 200 drawn programs" in text(panel, "brushed")
 
 
 def test_brushes_still_work_after_the_view_changed_twice(panel):
@@ -167,10 +165,23 @@ def test_saving_audits_names_and_prints_lines_that_draw_the_same_split(panel, ru
     assert text(panel, "error").endswith("></pre>")
     assert "# saved as 'by-" in text(panel, "code") and panel.reproduce() in text(panel, "code")
     assert Split.load(panel.store, f"by-{rule}").key == panel.split.key
+    names = {"corpus": panel.corpus, "spaces": panel.spaces}
+    exec(
+        "\n".join(line for line in panel.reproduce().splitlines() if "fit_" not in line and "build_" not in line), names
+    )
+    assert names["split"].key == panel.split.key
+    assert np.array_equal(names["split"].train, panel.split.train)
+
+
+def test_the_printed_lines_need_nothing_else(corpus3):
+    spaces = {"syntactic": fit_syntactic(corpus3, num_axes=8), "semantic": fit_semantic(corpus3, num_axes=8)}
+    panel = SplitExplorer(corpus3, spaces, {kind: fake_map(space) for kind, space in spaces.items()})
+    panel.controls["rule"].value = "cluster"
     names = {}
     exec(panel.reproduce(), names)
     assert names["split"].key == panel.split.key
     assert np.array_equal(names["split"].train, panel.split.train)
+    assert all(names["spaces"][kind].key == space.key for kind, space in spaces.items())
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "../up", ""])
@@ -197,7 +208,7 @@ def test_program_texts_are_escaped():
     less = Operator(symbol="<", arity=2, meaning=lambda a, b: a + 2 * b, precedence=1)
     both = Operator(symbol="&", arity=2, meaning=lambda a, b: a * b, commutative=True, precedence=2)
     grammar = Grammar(name="b", variables=("x", "y"), constants=(1,), operators=(less, both), grid=Grid.regular(0, 0))
-    corpus = build_corpus(grammar, 4)
+    corpus = build_corpus(grammar, 3)
     spaces = {"syntactic": fit_syntactic(corpus), "semantic": fit_semantic(corpus)}
     panel = SplitExplorer(corpus, spaces, {kind: fake_map(space, 50) for kind, space in spaces.items()})
     panel.controls["rule"].value = "root"
