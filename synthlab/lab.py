@@ -25,11 +25,21 @@ from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
 from synthlab.splits.support import Region, support_settings
 from synthlab.store import Store, content_key, project_root, write_atomically
-from synthlab.study.runs import Trial, draw_split, flagship_trial, run_study
+from synthlab.study.claims import Claim, density_claim, forced_claim, scaling_claim
+from synthlab.study.runs import (
+    Trial,
+    density_trials,
+    draw_split,
+    flagship_trial,
+    run_study,
+    scaling_trials,
+    support_trials,
+)
+from synthlab.study.scaling import scaling_points
 from synthlab.universe.corpus import Corpus, build_corpus
 
 if TYPE_CHECKING:
-    from synthlab.learning.training import Run
+    from synthlab.learning.run import Run
 
 
 def has_gpu() -> bool:
@@ -150,6 +160,18 @@ class Lab:
         self.publish(f"{name}-costs", costs)
         return results, costs
 
+    def claims(self) -> list[Claim]:
+        """Density, support and scaling studies of the preset, and the claims they test."""
+        density, _ = self.study("density", density_trials(self.preset))
+        support, _ = self.study("support", support_trials(self.preset))
+        results, costs = self.study("scaling", scaling_trials(self.preset))
+        return [
+            density_claim(density),
+            forced_claim(support, SYNTACTIC),
+            forced_claim(support, SEMANTIC),
+            scaling_claim(scaling_points(results, costs), "matched_id"),
+        ]
+
     # ------------------------------------------------------------ results
 
     def publish(self, name: str, frame: pd.DataFrame) -> Path:
@@ -220,7 +242,7 @@ class Lab:
         ArtifactError
             If there is none.
         """
-        from synthlab.learning.training import Run
+        from synthlab.learning.run import Run
 
         path = self._published_path("checkpoint.safetensors")
         about = json.loads(path.with_suffix(".json").read_bytes())

@@ -116,12 +116,12 @@ class Store:
         ArtifactError
             If there is none; the message lists the names that exist.
         """
-        key = self.names(stage).get(key_or_name, key_or_name)
-        found = sorted((self.root / stage).glob(f"*-{key}")) if _LABEL.fullmatch(key) else []
-        if not found:
-            names = ", ".join(sorted(self.names(stage))) or "none saved yet"
-            raise ArtifactError(f"no {stage} {key_or_name!r} in {self.root}: known names are {names}")
-        return found[0]
+        if _LABEL.fullmatch(key_or_name):
+            for key in (key_or_name, self._named(stage, key_or_name)):
+                if found := sorted((self.root / stage).glob(f"*-{key}")):
+                    return found[0]
+        names = ", ".join(self._name_files(stage)) or "none saved yet"
+        raise ArtifactError(f"no {stage} {key_or_name!r} in {self.root}: known names are {names}")
 
     def has(self, stage: str, key: str) -> bool:
         """Whether an artifact is committed."""
@@ -129,8 +129,20 @@ class Store:
 
     def names(self, stage: str) -> dict[str, str]:
         """Names given to artifacts of a stage, and their keys."""
-        folder = self.root / stage / "names"
-        return {p.stem: json.loads(p.read_text())["key"] for p in sorted(folder.glob("*.json"))}
+        return {name: self._named(stage, name) for name in self._name_files(stage)}
+
+    def _name_files(self, stage: str) -> dict[str, Path]:
+        return {p.stem: p for p in sorted((self.root / stage / "names").glob("*.json"))}
+
+    def _named(self, stage: str, name: str) -> str:
+        """Key behind a name; the name itself if it names nothing."""
+        path = self._name_files(stage).get(name)
+        if path is None:
+            return name
+        try:
+            return str(json.loads(path.read_bytes())["key"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path} is damaged: delete it and save under that name again") from error
 
     def name(self, carrier: Carrier, name: str) -> None:
         """Save an artifact and give it a name, replacing an earlier meaning of the name."""
@@ -196,7 +208,17 @@ class Store:
 
     def verify(self) -> list[str]:
         """Rehash every payload; returns one line per problem, each naming the mend."""
-        return [problem for folder in self.artifacts() for problem in _problems(folder)]
+        found = [problem for folder in self.artifacts() for problem in _problems(folder)]
+        for folder in sorted(p for p in self.root.glob("*/*-*") if p.is_dir() and not p.name.startswith(".")):
+            if folder.parent.name != "checkpoints" and not (folder / "manifest.json").exists():
+                found.append(f"{folder} has no manifest: delete it and run again")
+        for stage in sorted(p.parent.name for p in self.root.glob("*/names")):
+            for name in self._name_files(stage):
+                try:
+                    self.folder(stage, name)
+                except ArtifactError as error:
+                    found.append(str(error))
+        return found
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -232,6 +254,8 @@ def _sync_folder(folder: Path) -> None:
 
 def _commit(staging: Path, target: Path) -> None:
     _sync_folder(staging)
+    if target.exists() and not (target / "manifest.json").exists():
+        shutil.rmtree(target)  # what is left of a damaged artifact
     try:
         staging.rename(target)
     except OSError:
@@ -277,9 +301,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     try:
         manifest = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        key = content_key(manifest["stage"], manifest["schema"], manifest["identity"])
+        all(manifest["payload"][name]["bytes"] >= 0 for name in manifest["payload"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path} cannot be read ({error}): delete {folder} and run again") from error
-    if not folder.name.endswith(content_key(manifest["stage"], manifest["schema"], manifest["identity"])):
+    if not folder.name.endswith(key):
         raise ArtifactError(f"{path} does not belong to its folder: delete {folder} and run again")
     return manifest
 

@@ -1,6 +1,7 @@
 """Universes and spaces that many tests read and none changes."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 sys.path.append(str(Path(__file__).parent))  # for `naive`
 
 from synthlab.language.grammar import POLYNOMIAL, RATIONAL
+from synthlab.presets import ModelConfig, TrainingConfig, get_preset
 from synthlab.spaces.semantic import fit_semantic
 from synthlab.spaces.syntactic import fit_syntactic
+from synthlab.splits.support import Region, support_settings, support_split
 from synthlab.store import Store
 from synthlab.universe.corpus import build_corpus
 
@@ -45,3 +48,44 @@ def naive4():
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def split3(corpus3):
+    """Texts whose root is ``*`` are held out of the 3-leaf universe."""
+    return support_split(corpus3, {}, support_settings(Region(rule="root", root="*"), reserved=0.25, num_test=60))
+
+
+@pytest.fixture(scope="session")
+def split4(corpus4):
+    """Texts whose root is ``*`` are held out of the 4-leaf universe."""
+    return support_split(corpus4, {}, support_settings(Region(rule="root", root="*"), reserved=0.25, num_test=80))
+
+
+@pytest.fixture(scope="session")
+def trained4(corpus4, split4, tmp_path_factory):
+    """A short run: it writes grammatical programs, few of them right."""
+    from synthlab.learning.training import train
+
+    training = TrainingConfig(num_steps=40, batch_size=64, learning_rate=6e-3, num_checks=2)
+    store = Store(tmp_path_factory.mktemp("trained4"))
+    return train(corpus4, split4, ModelConfig(width=16, layers=1), training, store=store, progress=False)
+
+
+@pytest.fixture(scope="session")
+def small_preset():
+    """The preset `tiny` on the 3-leaf universe, with runs of ten steps."""
+    short = TrainingConfig(num_steps=10, batch_size=32, num_checks=1)
+    model = ModelConfig(width=8, layers=1, heads=2)
+    return replace(
+        get_preset("tiny"), max_leaves=3, map_points=50, num_test=30, num_cells=5, density_train=200,
+        flagship_model=model, flagship=short, model=model, short=short, scaling=short, search_tasks=4,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_lab(small_preset, tmp_path_factory):
+    """A lab with a store of its own; what one test makes there another may find."""
+    from synthlab.lab import Lab
+
+    return Lab(small_preset, store=Store(tmp_path_factory.mktemp("small-lab")), progress=False)

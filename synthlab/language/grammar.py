@@ -23,8 +23,13 @@ from synthlab.errors import GrammarError
 PAD = 255
 """Filler behind the last token of a row in a token matrix (uint8)."""
 
+MAX_DIGITS = 18
+"""Longest literal in program text."""
+
+_GRAMMAR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SYMBOL = re.compile(r"[!#$%&*+\-./:<=>?@\\^|~]+")
+_WHOLE_PROBES = tuple(map(Fraction, (0, 1, -2, 3, 4)))
 _PROBES = tuple(Fraction(n, d) for n, d in ((3, 1), (-5, 2), (7, 3), (1, 1), (-1, 4)))
 
 
@@ -79,7 +84,8 @@ class Operator:
                 raise GrammarError(f"operator {self.symbol!r}: two calls with equal operands differ")
             if self.commutative and self._exact(arguments[::-1]) != first:
                 raise GrammarError(f"operator {self.symbol!r} is declared commutative but is not")
-            whole = self._exact(tuple(Fraction(a.numerator) for a in arguments))
+        for arguments in itertools.product(_WHOLE_PROBES, repeat=self.arity):
+            whole = self._exact(arguments)
             if self.integral and whole is not None and whole.denominator != 1:
                 raise GrammarError(f"operator {self.symbol!r} leaves the integers: declare integral=False")
 
@@ -154,14 +160,15 @@ class Grammar:
 
     def __post_init__(self) -> None:
         if not self.variables and not self.constants:
-            raise GrammarError(f"grammar {self.name!r} has no terminals: declare a variable or a constant")
+            raise GrammarError(f"grammar {self.name!r} has no terminals: declare a variable")
+        if not self.variables:
+            raise GrammarError(f"grammar {self.name!r} has no variables, so nothing to learn from: declare one")
         if not self.operators:
             raise GrammarError(f"grammar {self.name!r} has no operators: declare at least one")
-        for name in (self.name, *self.variables):
-            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", name) or not name.isascii():
-                raise GrammarError(f"{name!r} is not an ASCII identifier")
-        if any(c < 0 for c in self.constants):
-            raise GrammarError("constants are literals and cannot be negative: build them with an operator")
+        if not _GRAMMAR_NAME.fullmatch(self.name) or not all(_NAME.fullmatch(v) for v in self.variables):
+            raise GrammarError(f"grammar {self.name!r}: its name and variables must be ASCII identifiers")
+        if any(not 0 <= c < 10**MAX_DIGITS for c in self.constants):
+            raise GrammarError(f"constants are literals of at most {MAX_DIGITS} digits: build others with an operator")
         if len(set(self.tokens)) < len(self.tokens):
             raise GrammarError(f"grammar {self.name!r} declares a token twice")
         if len(self.tokens) >= PAD:

@@ -9,6 +9,8 @@ p, which `check_coefficients` proves for the size at hand. Field meaning ignores
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -50,22 +52,29 @@ def mulmod(a: np.uint64, b: np.uint64) -> np.uint64:
     return _reduce(total)
 
 
-@numba.vectorize(["uint64(uint64, uint64)"], cache=True)
+def _elementwise(signatures: list[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a scalar function into a ufunc; plain NumPy where compilation is switched off."""
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return lambda function: np.vectorize(function, otypes=[np.uint64])
+    return numba.vectorize(signatures, cache=True)
+
+
+@_elementwise(["uint64(uint64, uint64)"])
 def _add(a, b):
     return _P if a >= _P or b >= _P else _reduce(a + b)
 
 
-@numba.vectorize(["uint64(uint64, uint64)"], cache=True)
+@_elementwise(["uint64(uint64, uint64)"])
 def _subtract(a, b):
     return _P if a >= _P or b >= _P else _reduce(a + (_P - b))
 
 
-@numba.vectorize(["uint64(uint64, uint64)"], cache=True)
+@_elementwise(["uint64(uint64, uint64)"])
 def _multiply(a, b):
     return _P if a >= _P or b >= _P else mulmod(a, b)
 
 
-@numba.vectorize(["uint64(uint64)"], cache=True)
+@_elementwise(["uint64(uint64)"])
 def _invert(a):
     """Inverse by Fermat's little theorem; undefined for zero."""
     if a >= _P or a == 0:
@@ -109,9 +118,10 @@ class Residues:
         return Residues.of(0) - self
 
     def __pow__(self, exponent: int) -> Residues:
-        result = self
-        for _ in range(exponent - 1):
-            result = result * self
+        base = self if exponent >= 0 else Residues(_invert(self.array))
+        result = Residues(np.where(base.array >= _P, _P, np.uint64(1)))
+        for _ in range(abs(exponent)):
+            result = result * base
         return result
 
     __radd__ = __add__
@@ -223,23 +233,28 @@ class _Norm:
         return self
 
     def __pow__(self, exponent: int) -> _Norm:
-        return _Norm(self.over**exponent, self.under**exponent)
+        over, under = (self.over, self.under) if exponent >= 0 else (self.under, self.over)
+        return _Norm(over ** abs(exponent), under ** abs(exponent))
 
 
-@functools.lru_cache(maxsize=256)
 def coefficient_bound(grammar: Grammar, leaves: int) -> int:
     """Bound on every coefficient of the difference of two functions of at most so many leaves.
 
     For f1/g1 = f2/g2 the difference is f1 g2 - f2 g1, so the bound is twice the product of the largest
     coefficient sums of a numerator and of a denominator. Unary operators count once per level.
     """
+    return next(itertools.islice(_coefficient_bounds(grammar), leaves - 1, None))
+
+
+def _coefficient_bounds(grammar: Grammar) -> Iterator[int]:
+    """Bounds for 1, 2, ... leaves."""
     best = [_Norm(1), _Norm(max([1, *grammar.constants]))]
-    for size in range(2, leaves + 1):
-        norms = [best[size - 1]]
+    while True:
+        yield 2 * best[-1].over * best[-1].under
+        norms = [best[-1]]
         for operator in grammar.operators:
-            norms += [operator.meaning(*parts) for parts in _best_parts(best, operator.arity, size)]
+            norms += [operator.meaning(*parts) for parts in _best_parts(best, operator.arity, len(best))]
         best.append(_Norm(max(n.over for n in norms), max(n.under for n in norms)))
-    return 2 * best[leaves].over * best[leaves].under
 
 
 def _best_parts(best: list[_Norm], arity: int, size: int) -> list[tuple[_Norm, ...]]:
@@ -259,7 +274,6 @@ def check_coefficients(grammar: Grammar, leaves: int) -> None:
     BudgetExceeded
         With the largest size for which identity is exact.
     """
-    if coefficient_bound(grammar, min(leaves, 200)) < PRIME:
-        return
-    safe = next(n for n in range(leaves, 0, -1) if coefficient_bound(grammar, n) < PRIME)
-    raise BudgetExceeded(f"exact identity of {grammar.name!r} is proven up to {safe} leaves, not {leaves}")
+    for size, bound in zip(range(1, leaves + 1), _coefficient_bounds(grammar), strict=False):
+        if bound >= PRIME:
+            raise BudgetExceeded(f"exact identity of {grammar.name!r} is proven up to {size - 1} leaves, not {leaves}")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from synthlab.errors import ConfigurationError, SynthlabError
+from synthlab.errors import ConfigurationError, GrammarError, SynthlabError
 from synthlab.language.grammar import PAD, Grammar, Operator
 from synthlab.language.program import Program
 
@@ -85,7 +85,10 @@ class WholeNumbers(Algebra):
         magnitude = operator.meaning(*(o.astype(np.float64) for o in operands))
         if magnitude.size and np.abs(magnitude).max() >= _INT64_SAFE:
             raise SynthlabError(f"values of {operator.symbol!r} exceed 2^62 on the grid: lower the size or the grid")
-        return operator.meaning(*operands)
+        values = np.asarray(operator.meaning(*operands))
+        if not np.issubdtype(values.dtype, np.integer):
+            raise GrammarError(f"operator {operator.symbol!r} leaves the integers: declare integral=False")
+        return values
 
 
 class Floats(Algebra):
@@ -128,8 +131,9 @@ def evaluate(grammar: Grammar, prefix: np.ndarray, algebra: Algebra) -> np.ndarr
 
 
 def _evaluate_block(grammar: Grammar, prefix: np.ndarray, algebra: Algebra) -> np.ndarray:
-    num_programs, length = prefix.shape
-    stack = np.zeros((length // 2 + 2, num_programs, algebra.terminals.shape[1]), dtype=algebra.terminals.dtype)
+    num_programs = len(prefix)
+    most_leaves = int((prefix < grammar.num_terminals).sum(axis=1).max(initial=0))
+    stack = np.zeros((most_leaves + 1, num_programs, algebra.terminals.shape[1]), dtype=algebra.terminals.dtype)
     height = np.zeros(num_programs, dtype=np.int64)
     for column in prefix.T[::-1]:
         for token in np.unique(column[column != PAD]):

@@ -9,16 +9,15 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from synthlab.errors import ProgramSyntaxError
-from synthlab.language.grammar import PAD, Grammar, Operator
+from synthlab.language.grammar import MAX_DIGITS, PAD, Grammar, Operator
 
 MAX_CHARACTERS = 20_000
 MAX_DEPTH = 500
-MAX_DIGITS = 18
 
 T = TypeVar("T")
 
@@ -208,6 +207,9 @@ def _read_prefix(grammar: Grammar, lexemes: list[_Lexeme]) -> list[int]:
     return tokens
 
 
+_Tree: TypeAlias = "tuple[int, list[_Tree]]"
+
+
 @dataclass
 class _Frame:
     """An operator waiting for its operands; `token` is None for a plain parenthesis."""
@@ -223,7 +225,7 @@ class _InfixReader:
 
     def __init__(self, grammar: Grammar) -> None:
         self.grammar = grammar
-        self.operands: list[list[int]] = []
+        self.operands: list[_Tree] = []
         self.frames: list[_Frame] = []
 
     def read(self, lexemes: list[_Lexeme]) -> list[int]:
@@ -236,7 +238,7 @@ class _InfixReader:
             else:
                 expects_operand = self._after_operand(lexeme)
                 position += 1
-        return self.operands[0]
+        return _flatten(self.operands[0])
 
     def _is_call(self, lexeme: _Lexeme) -> bool:
         token = self.grammar.index.get(lexeme.text, -1)
@@ -245,7 +247,7 @@ class _InfixReader:
     def _operand(self, lexeme: _Lexeme, following: _Lexeme) -> bool:
         token = self.grammar.index.get(lexeme.text, -1)
         if 0 <= token < self.grammar.num_terminals:
-            self.operands.append([token])
+            self.operands.append((token, []))
             return False
         if lexeme.text == "(":
             self.frames.append(_Frame(None, lexeme.position, bracket=True))
@@ -299,4 +301,14 @@ class _InfixReader:
     def _apply(self, token: int, arity: int) -> None:
         parts = self.operands[-arity:]
         del self.operands[-arity:]
-        self.operands.append([token, *(t for part in parts for t in part)])
+        self.operands.append((token, parts))
+
+
+def _flatten(tree: _Tree) -> list[int]:
+    """Prefix tokens of a tree; copying at every operator instead would cost the square of the length."""
+    tokens, waiting = [], [tree]
+    while waiting:
+        token, parts = waiting.pop()
+        tokens.append(token)
+        waiting.extend(reversed(parts))
+    return tokens

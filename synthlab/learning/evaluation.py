@@ -10,7 +10,8 @@ import pandas as pd
 from synthlab.assessment.correctness import SOLVED, STATUSES, check
 from synthlab.assessment.tasks import tasks_by_part
 from synthlab.learning.decoding import decode
-from synthlab.learning.training import Run, run_key, train
+from synthlab.learning.run import Run, run_key
+from synthlab.learning.training import train
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.split import Split
 from synthlab.store import Store

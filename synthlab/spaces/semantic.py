@@ -36,9 +36,9 @@ def fit_semantic(corpus: Corpus, *, num_axes: int = 32) -> Space:
 
 def z_scores(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Columns with mean 0 and variance 1, and which of them were constant (they score 0)."""
-    constant = (values == values[:1]).all(axis=0)
-    deviation = np.where(constant, 1.0, values.std(axis=0))
-    scores = (values - values.mean(axis=0)) / deviation
+    deviation = values.std(axis=0)
+    constant = deviation <= 1e-12 * np.abs(values).max(axis=0)  # equal but for rounding
+    scores = (values - values.mean(axis=0)) / np.where(constant, 1.0, deviation)
     scores[:, constant] = 0.0
     return scores, constant
 

@@ -127,6 +127,8 @@ def leading_axes(squares: np.ndarray, vectors: np.ndarray, num_axes: int) -> tup
     tuple
         Share of the total per axis (axes,), and loadings (F, axes).
     """
+    if num_axes < 1:
+        raise ConfigurationError(f"a space of {num_axes} axes has no places: keep at least 1")
     squares, vectors = squares[::-1], vectors[:, ::-1].copy()
     rank = int((squares > 1e-9 * squares[0]).sum())
     kept = min(num_axes, rank)

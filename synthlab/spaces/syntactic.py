@@ -36,7 +36,7 @@ def _codes(row, arities, p, q, num_labels, parent, first_child, next_child, out)
         stem, ancestor = 0, node
         scale = 1
         for _ in range(p):
-            stem += scale * (num_labels if ancestor < 0 else row[ancestor])
+            stem += scale * (num_labels if ancestor < 0 else int(row[ancestor]))
             scale *= base
             if ancestor >= 0:
                 ancestor = parent[ancestor]
@@ -53,7 +53,7 @@ def _codes(row, arities, p, q, num_labels, parent, first_child, next_child, out)
         for _ in range(arity + q - 1):
             label = num_labels
             if child >= 0:
-                label = row[child]
+                label = int(row[child])
                 child = next_child[child]
             window = (window % span) * base + label
             out[count] = window * scale + stem

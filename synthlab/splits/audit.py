@@ -94,9 +94,8 @@ def audit(split: Split, grammar: Grammar | None = None) -> AuditReport:
     seen = np.unique(np.concatenate([split.train, split.targets]))
     seen_functions = evidence.functions(seen)
     tested = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *split.tests.values()]))
-    empty = [
-        name for name, ids in {"train": split.train, **split.tests}.items() if len(ids) == 0 and name in ("train", "id")
-    ]
+    needed = {"train", "id"} if split.kind == "support" else {"train", *split.tests}
+    empty = [name for name, ids in {"train": split.train, **split.tests}.items() if name in needed and not len(ids)]
     differs = evidence.functions(split.train) != evidence.functions(split.targets)
     findings = [
         (f"empty part {', '.join(empty)}" if empty else "empty part", len(empty), ()),

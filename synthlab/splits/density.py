@@ -17,7 +17,7 @@ from sklearn.cluster import MiniBatchKMeans
 from synthlab.errors import ConfigurationError
 from synthlab.spaces.projection import distinct_rows
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
-from synthlab.splits.split import Split, check_pool, choose_targets, reserve_classes, training_pool
+from synthlab.splits.split import Split, check_pool, check_sizes, choose_targets, reserve_classes, training_pool
 from synthlab.universe.corpus import Corpus
 
 REGIMES = ("random", "syntactic", "semantic", "dual", "class")
@@ -136,6 +136,7 @@ def density_split(corpus: Corpus, spaces: Mapping[str, Space], settings: dict[st
     SplitError
         If the pool is smaller than the training set.
     """
+    check_sizes(settings)
     seed, num_cells = settings["seed"], settings["num_cells"]
     reserved = reserve_classes(corpus, settings["reserved"], seed)
     nothing = np.zeros(corpus.num_programs, dtype=bool)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from synthlab.errors import ConfigurationError, SplitError
+from synthlab.errors import ArtifactError, ConfigurationError, SplitError
 from synthlab.store import Carrier
 from synthlab.universe.corpus import Corpus
 
@@ -54,7 +54,7 @@ class Split(Carrier):
     @staticmethod
     def describe(kind: str, corpus: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
         """Identity of a split before it is drawn."""
-        return {"kind": kind, "corpus": corpus, "settings": json.loads(json.dumps(settings))}
+        return {"kind": kind, "corpus": corpus, "settings": json.loads(json.dumps(settings, default=_plain))}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Split(Carrier):
 
     @classmethod
     def restore(cls, identity: dict[str, Any], payload: dict[str, Any]) -> Self:
-        tests = {n.removeprefix("test-"): payload.pop(n) for n in sorted(payload) if n.startswith("test-")}
+        tests = {n.removeprefix("test-"): payload.pop(n) for n in list(payload) if n.startswith("test-")}
         return cls(identity["kind"], identity["corpus"], identity["settings"], tests=tests, **payload)
 
     @property
@@ -92,6 +92,8 @@ class Split(Carrier):
 
     def histogram(self, corpus: Corpus) -> pd.DataFrame:
         """Share of each minimal size in every part, so that no comparison hides a shift of size."""
+        if self.corpus != corpus.identity:
+            raise ArtifactError("the split was drawn on another corpus: load that one, or draw it again")
         parts = {"train": corpus.class_index[self.train]}
         parts |= {name: corpus.class_rows(ids) for name, ids in self.tests.items()}
         tables = []
@@ -115,6 +117,27 @@ class Split(Carrier):
         return f"Split({self.kind}{label}: train {len(self.train):,}; {tests})"
 
 
+def _plain(value: Any) -> Any:
+    """NumPy scalars as Python numbers, so that settings are JSON."""
+    return value.item()
+
+
+def check_sizes(settings: dict[str, Any]) -> None:
+    """Refuse settings of a split that ask for nothing.
+
+    Raises
+    ------
+    ConfigurationError
+        For fewer than one test task or cell, or a negative seed.
+    """
+    if settings["num_test"] < 1 or settings["num_cells"] < 1:
+        raise ConfigurationError(
+            f"{settings['num_test']} test tasks, {settings['num_cells']} cells: at least 1 of each"
+        )
+    if settings["seed"] < 0:
+        raise ConfigurationError(f"seed {settings['seed']}: use a number from 0 on")
+
+
 def reserve_classes(corpus: Corpus, share: float, seed: int) -> np.ndarray:
     """Mask of classes (C,) drawn before anything else, stratified by minimal size; poles excluded."""
     if not 0 < share < 1:
@@ -124,6 +147,8 @@ def reserve_classes(corpus: Corpus, share: float, seed: int) -> np.ndarray:
     for size in range(1, corpus.max_leaves + 1):
         rows = np.flatnonzero((corpus.class_leaves == size) & corpus.is_task)
         reserved[generator.permutation(rows)[: round(share * len(rows))]] = True
+    if not reserved.any():
+        raise SplitError(f"{share} of {int(corpus.is_task.sum())} classes reserves none: raise the share")
     return reserved
 
 

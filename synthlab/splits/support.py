@@ -22,13 +22,14 @@ from synthlab.language.interpreter import evaluate
 from synthlab.spaces.projection import distinct_rows
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
 from synthlab.splits.density import draw_by_regime
-from synthlab.splits.split import Split, check_pool, choose_targets, reserve_classes, training_pool
+from synthlab.splits.split import Split, check_pool, check_sizes, choose_targets, reserve_classes, training_pool
 from synthlab.universe.corpus import Corpus
 
 RESERVED_SHARE = 0.15
 RULES = ("quantile", "cluster", "root", "box")
 BOTH = "both"
 _FIT_ROWS = 20_000
+_MAX_DEGREE = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +184,7 @@ def support_split(
         If the region is empty, holds everything, or leaves a pool smaller than the training set.
     """
     seed = settings["seed"]
+    check_sizes(settings)
     region = Region(**_tuples(settings["region"]))
     held_out = programs_in(region, corpus, spaces) if inside is None else inside
     if not held_out.any() or held_out.all():
@@ -263,16 +265,25 @@ def matched_tests(
 
 
 def total_degrees(corpus: Corpus) -> np.ndarray:
-    """Total degree of every class as a polynomial (C,); -1 where it is none.
+    """Total degree of every class as a polynomial (C,); -1 where it is none, or its degree exceeds 60.
 
     A polynomial of degree d has vanishing (d+1)-th differences along any line; they are taken modulo the
     prime on a random line, which is exact but for a chance below 1e-17.
     """
-    grammar, num_points = corpus.grammar, corpus.max_leaves + 2
+    degree = np.full(corpus.num_classes, -1, dtype=np.int64)
+    for num_points in (corpus.max_leaves + 2, _MAX_DEGREE + 2):
+        rows = np.flatnonzero(degree < 0)
+        degree[rows] = _degrees_on_line(corpus, rows, num_points)
+    return degree
+
+
+def _degrees_on_line(corpus: Corpus, rows: np.ndarray, num_points: int) -> np.ndarray:
+    """Degrees up to `num_points` - 2 of some classes; -1 where it is larger."""
+    grammar = corpus.grammar
     draws = np.random.default_rng(5).integers(2, 1 << 60, size=(2, len(grammar.variables)))
     line = [tuple(Fraction(int(a) + t * int(b)) for a, b in zip(*draws, strict=True)) for t in range(num_points)]
-    values = evaluate(grammar, corpus.prefix[corpus.class_id], ResiduePoints(grammar, line))
-    degree = np.full(corpus.num_classes, -1, dtype=np.int64)
+    values = evaluate(grammar, corpus.prefix[corpus.class_id[rows]], ResiduePoints(grammar, line))
+    degree = np.full(len(rows), -1, dtype=np.int64)
     for order in range(num_points - 1):
         values = (Residues(values[:, 1:]) - Residues(values[:, :-1])).array
         degree[(degree < 0) & (values == 0).all(axis=1)] = order

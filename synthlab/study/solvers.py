@@ -14,7 +14,7 @@ from synthlab.search.budget import Budget
 from synthlab.search.symbolic import METHOD, solve_tasks
 
 if TYPE_CHECKING:
-    from synthlab.learning.training import Run
+    from synthlab.learning.run import Run
 
 
 def solve_by_search(tasks: Tasks, budget: Budget, *, progress: bool = False) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from synthlab.language.interpreter import evaluate, grid_outputs
 from synthlab.language.program import Program, parse, token_matrix
 
 if TYPE_CHECKING:
-    from synthlab.learning.training import Run
+    from synthlab.learning.run import Run
 
 
 def outputs_table(program: Program) -> pd.DataFrame:

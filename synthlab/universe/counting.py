@@ -51,6 +51,14 @@ def max_length(grammar: Grammar, max_leaves: int) -> int:
     return max_leaves + (max_leaves - 1) // (smallest - 1)
 
 
+def _countable(grammar: Grammar, max_leaves: int) -> list[int]:
+    """Counts of programs with 0, 1, 2, ... leaves, which together fit 63-bit ids."""
+    counts = [0, *program_counts(grammar, max_leaves)]
+    if sum(counts) > _INT64_MAX:
+        raise BudgetExceeded(f"{sum(counts):.3g} programs do not fit 63-bit ids: lower max_leaves from {max_leaves}")
+    return counts
+
+
 @functools.lru_cache(maxsize=64)
 def forest_table(grammar: Grammar, max_leaves: int) -> np.ndarray:
     """T[k, n], int64 (K, max_leaves + 1): ordered forests of k trees with n leaves in all.
@@ -60,9 +68,7 @@ def forest_table(grammar: Grammar, max_leaves: int) -> np.ndarray:
     BudgetExceeded
         If ids would not fit 63 bits.
     """
-    counts = [0, *program_counts(grammar, max_leaves)]
-    if sum(counts) > _INT64_MAX:
-        raise BudgetExceeded(f"{sum(counts):.3g} programs do not fit 63-bit ids: lower max_leaves from {max_leaves}")
+    counts = _countable(grammar, max_leaves)
     rows = [[1] + [0] * max_leaves]
     for _ in range(max_leaves + grammar.max_arity):
         rows.append(_convolve(rows[-1], counts, max_leaves))
@@ -71,7 +77,7 @@ def forest_table(grammar: Grammar, max_leaves: int) -> np.ndarray:
 
 def size_offsets(grammar: Grammar, max_leaves: int) -> np.ndarray:
     """First program id of each size, int64 (max_leaves + 2,): entry n is the first id with n leaves."""
-    counts = np.array([0, *program_counts(grammar, max_leaves)], dtype=np.int64)
+    counts = np.array(_countable(grammar, max_leaves), dtype=np.int64)
     return np.concatenate([[0], np.cumsum(counts)])
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from synthlab.errors import BudgetExceeded
 from synthlab.language.grammar import PAD, Grammar, Operator
 from synthlab.language.identity import PRIME, UNDEFINED_RESIDUE, ResiduePoints, mulmod, settle_undefined
-from synthlab.universe.counting import max_length
+from synthlab.universe.counting import max_length, program_counts
 
 _RESIDUES_AT_ONCE = 1 << 21
 _LEAF_KEY_BITS = 60
@@ -211,6 +211,7 @@ class _Growth:
 
     def __init__(self, grammar: Grammar, points: ResiduePoints, max_leaves: int, check_poles: bool) -> None:
         self.grammar, self.points, self.check_poles = grammar, points, check_poles
+        program_counts(grammar, max_leaves)  # refuses sizes and grammars that cannot be grown by leaves
         self.length = max_length(grammar, max_leaves)
         self.table = self._terminals()
         self.keys = mix(self.table.values)

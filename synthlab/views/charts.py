@@ -1,7 +1,9 @@
 """Figures as pure functions from tidy tables to Altair charts, in one theme.
 
 Categories carry a colour (Okabe and Ito, safe for colour blindness) and a second mark (shape, dash or place);
-quantities are viridis. A part of a split has one colour and one shape in every figure.
+quantities are viridis. A part of a split has one colour and one shape in every figure. Titles are the
+caller's claims; a question stands in where none is given. A table without rows, or without a column that
+a figure reads, raises `ConfigurationError`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,136 @@
+"""A trained model as an artifact: weights, history and cost, tied to grammar, universe and split."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+import pandas as pd
+import safetensors.torch
+
+from synthlab.errors import ArtifactError
+from synthlab.language.grammar import Grammar, get_grammar
+from synthlab.learning.encoding import NUM_FEATURES, num_rows
+from synthlab.learning.model import Synthesizer
+from synthlab.presets import ModelConfig, TrainingConfig
+from synthlab.splits.split import Split
+from synthlab.store import Carrier, content_key
+from synthlab.universe.corpus import Corpus
+from synthlab.universe.counting import max_length
+
+
+def new_model(config: ModelConfig, grammar: Grammar, max_leaves: int) -> Synthesizer:
+    """Untrained model for a grammar and a bound N on answers."""
+    return Synthesizer(
+        config,
+        vocabulary=len(grammar.tokens),
+        num_rows=num_rows(grammar.grid),
+        row_features=grammar.grid.shape[-1] * NUM_FEATURES,
+        max_tokens=max_length(grammar, max_leaves),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Run(Carrier):
+    """A trained model with what it was trained on and what that took.
+
+    Attributes
+    ----------
+    corpus, split_key
+        Identity of the universe and key of the split.
+    model_config, training, steps_done
+        Settings, and how far it got (fewer steps than asked if it was interrupted).
+    weights
+        The model as safetensors.
+    history
+        Table of (step, name, value): the loss, and pass@1 of samples of the test sets.
+    cost
+        Parameters, FLOPs, seconds, samples, device, versions.
+    """
+
+    stage: ClassVar[str] = "run"
+
+    corpus: dict[str, Any]
+    split_key: str
+    model_config: ModelConfig
+    training: TrainingConfig
+    steps_done: int
+    weights: bytes
+    history: pd.DataFrame
+    cost: dict[str, Any]
+
+    @staticmethod
+    def describe(
+        corpus: dict[str, Any],
+        split_key: str,
+        model: ModelConfig,
+        training: TrainingConfig,
+        steps_done: int | None = None,
+    ) -> dict[str, Any]:
+        """Identity of a run before it is trained; finished unless `steps_done` says otherwise."""
+        steps = training.num_steps if steps_done is None else steps_done
+        return {
+            "corpus": corpus, "split": split_key, "model": asdict(model), "training": asdict(training), "steps": steps,
+        }  # fmt: skip
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return self.describe(self.corpus, self.split_key, self.model_config, self.training, self.steps_done)
+
+    @property
+    def label(self) -> str:
+        return self.model_config.name
+
+    def payload(self) -> dict[str, pd.DataFrame | bytes]:
+        return {"weights": self.weights, "history": self.history, "cost": json.dumps(self.cost).encode()}
+
+    @classmethod
+    def restore(cls, identity: dict[str, Any], payload: dict[str, Any]) -> Self:
+        return cls(
+            identity["corpus"], identity["split"], ModelConfig(**identity["model"]),
+            TrainingConfig(**identity["training"]), identity["steps"], payload["weights"], payload["history"],
+            json.loads(payload["cost"]),
+        )  # fmt: skip
+
+    def model(self) -> Synthesizer:
+        """The trained model, in evaluation mode on the CPU.
+
+        Raises
+        ------
+        ArtifactError
+            If the grammar of the checkpoint is not the one known by its name now.
+        """
+        grammar = get_grammar(self.corpus["grammar"])
+        if grammar.digest != self.corpus["digest"]:
+            raise ArtifactError(
+                f"the checkpoint was trained with grammar {self.corpus['digest']}, not {grammar.digest}: train again"
+            )
+        model = new_model(self.model_config, grammar, self.corpus["max_leaves"])
+        model.load_state_dict({n: w.float() for n, w in safetensors.torch.load(self.weights).items()})
+        return model.eval()
+
+    def half_weights(self) -> bytes:
+        """The weights as safetensors in half precision."""
+        return safetensors.torch.save({n: w.half() for n, w in safetensors.torch.load(self.weights).items()})
+
+    def require_corpus(self, corpus: Corpus) -> None:
+        """Refuse to evaluate on another universe than the run was trained on."""
+        if self.corpus != corpus.identity:
+            raise ArtifactError(
+                f"the run belongs to {self.corpus['grammar']} <= {self.corpus['max_leaves']} leaves "
+                f"({self.corpus['digest']}), not to {corpus!r}: load that corpus, or train again"
+            )
+
+    def frame(self) -> pd.DataFrame:
+        """History of the training."""
+        return self.history
+
+    def __repr__(self) -> str:
+        state = "" if self.steps_done == self.training.num_steps else " (interrupted)"
+        return f"Run({self.model_config.name}, {self.cost['parameters']:,} weights, {self.steps_done} steps{state})"
+
+
+def run_key(corpus: Corpus, split: Split, model: ModelConfig, training: TrainingConfig) -> str:
+    """Key under which a finished run is stored."""
+    return content_key(Run.stage, Run.schema, Run.describe(corpus.identity, split.key, model, training))

@@ -1,0 +1,144 @@
+"""Options of the command line; their help is its documentation."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, NoReturn
+
+DESCRIPTION = """\
+Find out how far a neural program synthesizer really generalizes.
+
+The stages, in order:
+  enumerate   every program text and every function up to a size
+  embed       place programs (pq-grams, SVD) and functions (outputs, PCA)
+  split       draw a train/test split that isolates one shift; save it under a name
+  audit       recompute a saved split from its ids and look for leaks
+  train       train a transformer on a saved split
+  evaluate    pass@1 and pass@k of a trained run on every test set
+  search      find a program for given outputs without a model
+  study       all runs of a preset, and the claims they test
+  run         execute all notebooks into build/ and link the pages
+  verify      rehash everything in the store
+One program at a time: parse, same, eval, pqgram."""
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Reports bad options like every other bad input: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}; see {self.prog} --help", file=sys.stderr)
+        sys.exit(2)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of all subcommands; `command` in its result names the one asked for."""
+    parser = _OneLineParser(
+        prog="synthlab", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_program_commands(commands)
+    _add_universe_commands(commands)
+    _add_split_commands(commands)
+    _add_learning_commands(commands)
+    _add_whole_commands(commands)
+    return parser
+
+
+def _command(commands: Any, name: str, text: str) -> Any:
+    command = commands.add_parser(
+        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    command.set_defaults(command=name)
+    command.add_argument("--grammar", default="polynomial", help="name of a registered grammar")
+    command.add_argument("--json", action="store_true", help="print one JSON object; progress goes to stderr")
+    return command
+
+
+def _add_preset(command: Any) -> None:
+    command.add_argument("--preset", default="quick", help="settings to start from: tiny, quick, paper or cluster")
+    command.add_argument("--leaves", type=int, default=None, help="size of the universe; the preset's by default")
+
+
+def _add_program_commands(commands: Any) -> None:
+    command = _command(commands, "parse", "read a program in infix or prefix notation")
+    command.add_argument("text", help="for example 'x*(y+1)' or '* x + y 1'")
+    command = _command(commands, "same", "decide whether two programs are the same function")
+    command.add_argument("first")
+    command.add_argument("second")
+    command = _command(commands, "eval", "evaluate a program exactly at one point")
+    command.add_argument("text")
+    command.add_argument("--x", help="value of x, for example 1/3")
+    command.add_argument("--y", help="value of y")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="value of another variable")
+    command = _command(commands, "pqgram", "pq-gram distances of two programs")
+    command.add_argument("first")
+    command.add_argument("second")
+    command.add_argument("--p", type=int, default=2, help="length of the stem")
+    command.add_argument("--q", type=int, default=3, help="length of the base")
+    command = _command(commands, "search", "find a program for the grid outputs of a target, without a model")
+    command.add_argument("--target", required=True, help="its outputs are shown to the solver, its text never is")
+    command.add_argument("--budget-seconds", type=float, default=10.0, help="wall-clock limit")
+    command.add_argument("--max-leaves", type=int, default=8, help="largest program to try")
+
+
+def _add_universe_commands(commands: Any) -> None:
+    command = _command(commands, "enumerate", "count and list every program and function up to a size")
+    command.add_argument("--leaves", type=int, required=True, help="largest number of leaves")
+    command.add_argument(
+        "--functions-only", action="store_true", help="grow functions without listing texts; stores nothing"
+    )
+    command = _command(commands, "embed", "fit the syntactic and the semantic space")
+    _add_preset(command)
+
+
+def _add_split_commands(commands: Any) -> None:
+    command = _command(commands, "split", "draw a split, audit it and save it under a name")
+    _add_preset(command)
+    command.add_argument("--kind", choices=["support", "density"], default="support")
+    command.add_argument("--space", default="syntactic", help="syntactic, semantic or both")
+    command.add_argument("--rule", default="root", help="quantile, cluster or root")
+    command.add_argument("--axis", type=int, default=0, help="axis of a quantile rule")
+    command.add_argument("--quantile", type=float, default=0.7)
+    command.add_argument("--below", action="store_true", help="hold out what lies below the quantile")
+    command.add_argument("--clusters", type=int, default=20, help="number of clusters")
+    command.add_argument("--held", type=int, default=6, help="number of clusters held out")
+    command.add_argument("--root", default="*", help="root operator held out")
+    command.add_argument("--regime", default="random", help="random, syntactic, semantic, dual or class")
+    command.add_argument("--num-train", type=int, default=None, help="training programs; the whole pool by default")
+    command.add_argument("--reserved", type=float, default=None, help="share of classes never trained on")
+    command.add_argument("--policy", default="as sampled", help="text to learn per program: 'as sampled' or 'minimal'")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--name", help="name to save it under")
+    command = _command(commands, "audit", "look for leaks in a saved split; exit code 1 if there are any")
+    command.add_argument("split", help="name or key")
+
+
+def _add_learning_commands(commands: Any) -> None:
+    command = _command(commands, "train", "train a transformer on a saved split, or go on where it stopped")
+    _add_preset(command)
+    command.add_argument("--split", required=True, help="name or key")
+    command.add_argument("--model", default="64x2", help="<width>x<layers>")
+    command.add_argument("--steps", type=int, default=1000)
+    command.add_argument("--batch-size", type=int, default=256)
+    command.add_argument("--learning-rate", type=float, default=2e-3)
+    command.add_argument("--devices", type=int, default=1, help="devices for Lightning's Trainer")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--name", help="name to save the run under")
+    command = _command(commands, "evaluate", "pass@1, and pass@k of independent samples, by test set")
+    _add_preset(command)
+    command.add_argument("run", help="name or key")
+    command.add_argument("--samples", type=int, default=1, help="independent samples per task")
+    command.add_argument("--temperature", type=float, default=1.0, help="of the samples")
+    command.add_argument("--k", type=int, nargs="*", default=[1], help="values of k, at most --samples")
+
+
+def _add_whole_commands(commands: Any) -> None:
+    command = _command(commands, "study", "run all trials of a preset and test the claims")
+    command.add_argument("study_preset", metavar="PRESET", nargs="?", default="quick")
+    command.add_argument("--leaves", type=int, default=None, help="size of the universe; the preset's by default")
+    command = _command(commands, "run", "execute the notebooks in order into build/ and link the pages")
+    command.add_argument("run_preset", metavar="PRESET", nargs="?", default="quick")
+    command.add_argument("--only", default="", help="prefix of the notebooks to run, for example 03")
+    command.add_argument("--in-place", action="store_true", help="also write the executed notebooks back")
+    _command(commands, "verify", "rehash everything in the store; exit code 1 if anything is damaged")
