@@ -23,7 +23,7 @@ from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
 from synthlab.spaces.syntactic import fit_syntactic, syntactic_settings
 from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
-from synthlab.splits.support import Region, support_settings
+from synthlab.splits.support import Region
 from synthlab.store import Store, content_key, project_root, write_atomically
 from synthlab.study.claims import Claim, density_claim, forced_claim, scaling_claim
 from synthlab.study.runs import (
@@ -31,6 +31,7 @@ from synthlab.study.runs import (
     density_trials,
     draw_split,
     flagship_trial,
+    region_settings,
     run_study,
     scaling_trials,
     support_trials,
@@ -111,8 +112,12 @@ class Lab:
 
     def support(self, region: Region, **settings: Any) -> Split:
         """Support split around a region, with the preset's shares."""
-        fixed = dict(num_test=self.preset.num_test, num_cells=self.preset.num_cells, reserved=self.preset.reserved)
-        return self.split("support", support_settings(region, **(fixed | settings)))
+        return self.split("support", region_settings(self.preset, region, **settings))
+
+    def flagship_split(self) -> Split:
+        """The split of the preset's longest run."""
+        trial = flagship_trial(self.preset)
+        return self.split(trial.kind, trial.settings)
 
     def save_split(self, split: Split, name: str) -> str:
         """Audit a split and save it under a name; returns the name.
@@ -135,8 +140,7 @@ class Lab:
             If it was drawn on another universe.
         """
         if name not in self.store.names(Split.stage):
-            trial = flagship_trial(self.preset)
-            return self.split(trial.kind, trial.settings)
+            return self.flagship_split()
         split = Split.load(self.store, name)
         if split.corpus != self.corpus.identity:
             raise ArtifactError(f"split {name!r} belongs to another universe: draw it with preset {self.preset.name!r}")

@@ -56,6 +56,11 @@ class Tasks:
         arrays = ("outputs", "residues", "class_id", "class_leaves", "fingerprints", "weight")
         return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
+    def sample(self, num: int, seed: int = 0) -> Tasks:
+        """A uniform draw of at most `num` tasks."""
+        chosen = np.random.default_rng(seed).permutation(len(self))[:num]
+        return self.take(np.sort(chosen))
+
     def frame(self) -> pd.DataFrame:
         """Tasks as a table."""
         return pd.DataFrame({"class_id": self.class_id, "leaves": self.class_leaves, "weight": self.weight})

@@ -178,7 +178,7 @@ def train(
     torch.manual_seed(training.seed)
     model = new_model(model_config, corpus.grammar, corpus.max_leaves)
     module = SynthesisModule(model, DeviceData(corpus, split), training)
-    samples = {n: _sample(t) for n, t in tasks_by_part(corpus, split).items()}
+    samples = {n: t.sample(_CHECK_TASKS) for n, t in tasks_by_part(corpus, split).items()}
     last = folder / "last.ckpt"
     with _interrupts() as interrupted, _quiet():
         callback = Progress(samples, training, interrupted)
@@ -192,12 +192,6 @@ def train(
     if trainer.global_step >= training.num_steps:
         shutil.rmtree(folder, ignore_errors=True)
     return run
-
-
-def _sample(tasks: Tasks) -> Tasks:
-    """A fixed spread of at most 200 tasks, for curves while training."""
-    step = -(-len(tasks) // _CHECK_TASKS)
-    return tasks.take(slice(None, None, step))
 
 
 def _trainer(

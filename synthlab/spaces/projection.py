@@ -110,8 +110,10 @@ def distinct_rows(coordinates: np.ndarray, num_rows: int, seed: int) -> np.ndarr
     generator = np.random.default_rng(seed)
     usable = np.flatnonzero(~np.isnan(coordinates[:, 0]))
     sample = generator.permutation(usable)[: 40 * num_rows]
-    rounded = np.ascontiguousarray(np.round(coordinates[sample], 4) + 0.0)
-    _, first = np.unique(rounded.view([("", rounded.dtype)] * rounded.shape[1])[:, 0], return_index=True)
+    rounded = np.round(coordinates[sample] * 1e4).astype(np.int64)
+    # one wrapping product per row tells vectors apart (but for a chance of 2^-64 a pair) without sorting them
+    factors = np.random.default_rng(7).integers(1, 1 << 62, size=rounded.shape[1]) | 1
+    _, first = np.unique(rounded @ factors, return_index=True)
     return np.sort(generator.permutation(sample[np.sort(first)])[:num_rows])
 
 

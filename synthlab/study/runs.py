@@ -147,11 +147,10 @@ def density_trials(preset: Preset) -> list[Trial]:
     ]
 
 
-def region_settings(preset: Preset, region: Region, seed: int = 0) -> dict[str, Any]:
-    """Support split around a region with the preset's shares."""
-    return support_settings(
-        region, num_test=preset.num_test, num_cells=preset.num_cells, reserved=preset.reserved, seed=seed
-    )
+def region_settings(preset: Preset, region: Region, **settings: Any) -> dict[str, Any]:
+    """Settings of a support split around a region, with the preset's shares unless given."""
+    fixed = dict(num_test=preset.num_test, num_cells=preset.num_cells, reserved=preset.reserved)
+    return support_settings(region, **(fixed | settings))
 
 
 def support_trials(preset: Preset) -> list[Trial]:
@@ -160,7 +159,7 @@ def support_trials(preset: Preset) -> list[Trial]:
         Trial(
             tags={"region": Region(**region).describe(), "space": region["space"], "seed": seed},
             kind="support",
-            settings=region_settings(preset, Region(**region), seed),
+            settings=region_settings(preset, Region(**region), seed=seed),
             model=preset.model,
             training=replace(preset.short, seed=seed),
         )
@@ -175,7 +174,9 @@ def flagship_trial(preset: Preset) -> Trial:
     return Trial(
         tags={"region": region.describe(), "space": region.space, "seed": preset.flagship.seed},
         kind="support",
-        settings=region_settings(preset, region, preset.flagship.seed),
+        settings=region_settings(
+            preset, region, seed=preset.flagship.seed, regime=preset.flagship_regime, num_train=preset.flagship_train
+        ),
         model=preset.flagship_model,
         training=preset.flagship,
     )
@@ -188,7 +189,7 @@ def scaling_trials(preset: Preset) -> list[Trial]:
         Trial(
             tags={"model": model.name, "seed": seed},
             kind="support",
-            settings=region_settings(preset, region, seed),
+            settings=region_settings(preset, region, seed=seed),
             model=model,
             training=replace(preset.scaling, seed=seed),
         )

@@ -26,7 +26,7 @@ from synthlab.splits.split import Split, training_pool
 from synthlab.splits.support import Region
 from synthlab.store import Store
 from synthlab.universe.corpus import Corpus
-from synthlab.views import charts
+from synthlab.views import charts, theme
 
 UMAP_VIEW, AXES_VIEW = "UMAP map", "axes i, j"
 NUM_EXAMPLES = 5
@@ -244,12 +244,12 @@ class SplitExplorer:
         is_map = self.controls["view"].value == UMAP_VIEW
         x, y = ("map_x", "map_y") if is_map else (f"axis_{i}", f"axis_{j}")
         frame = self._drawn(kind)[["program", "leaves", "root", "class_size", x, y]]
-        frame = frame.assign(row=np.arange(len(frame)), part=charts.REGION_PARTS[-1])
+        frame = frame.assign(row=np.arange(len(frame)), part=theme.REGION_PARTS[-1])
         digit = "toNumber(substring(parts, datum.row, datum.row + 1))"
         title = f"{kind} space: one point per {'program' if kind == SYNTACTIC else 'function'}"
         return (
             charts.space_map(frame, self.controls["color"].value, title, x=x, y=y)
-            .transform_calculate(part=f"{list(charts.REGION_PARTS)}[{digit}]")
+            .transform_calculate(part=f"{list(theme.REGION_PARTS)}[{digit}]")
             .add_params(alt.param(name="parts", value=self._digits(kind)), alt.selection_interval(name="brush"))
             .properties(width=400, height=330)
             .configure_legend(orient="bottom", labelFontSize=13, titleFontSize=13, symbolSize=90)
@@ -257,13 +257,13 @@ class SplitExplorer:
 
     def _parts(self, kind: str) -> np.ndarray:
         if self.split is None:
-            return np.full(len(self.frames[kind]), charts.REGION_PARTS[-1])
+            return np.full(len(self.frames[kind]), theme.REGION_PARTS[-1])
         if kind == SYNTACTIC:
             return support.region_map(self.corpus, self.split, self.projections[kind].rows).to_numpy()
         return class_parts(self.corpus, self.split)[self.projections[kind].rows]
 
     def _digits(self, kind: str) -> str:
-        return "".join(str(charts.REGION_PARTS.index(part)) for part in self._parts(kind))
+        return "".join(str(theme.REGION_PARTS.index(part)) for part in self._parts(kind))
 
     def _show(self, problem: str = "") -> None:
         for kind, live in self.maps.items():

@@ -55,7 +55,7 @@ def status_of(corpus, target, text, **settings):
         ("x*(y+1)", "!+ x", "ungrammatical"),
         ("x*(y+1)", "!* + x", "ungrammatical"),
         ("x", "!x + +", "solved"),  # what follows the first complete tree is not part of the answer
-        ("x+y", "x+y+1-1+0*x".replace("0", "(1-1)"), "too long"),
+        ("x+y", "x+y+(1-1)*x", "too long"),
         ("x+y", "x+y+1-1", "solved"),
         ("x+y", "x+y+x-x+1", "too long"),
     ],
@@ -101,9 +101,10 @@ def test_a_candidate_with_a_pole_on_the_grid_is_wrong_not_undefined(rational3):
     assert status_of(rational3, "x", "1/(x+x+x-1)", max_leaves=5) == "wrong function"
 
 
-@pytest.mark.parametrize(
-    "row", [[PAD] * 5, [200, PAD, PAD, PAD, PAD], [5, 0, 200, 1, 0], [5, 5, 5, 5, 0], [PAD, 0, 0, 0, 0]]
-)
+NO_TEXTS = [[PAD] * 5, [200, PAD, PAD, PAD, PAD], [5, 0, 200, 1, 0], [5, 5, 5, 5, 0], [PAD, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("row", NO_TEXTS)
 def test_rows_that_are_no_text_are_ungrammatical(corpus3, row):
     candidates = Candidates(np.array([0]), np.array([0]), np.array([row], dtype=np.uint8), np.array([0.0]))
     assert STATUSES[check(asked(corpus3, "x"), candidates).status[0]] == "ungrammatical"

@@ -35,10 +35,11 @@ def test_pass_at_k_differs_from_the_biased_formula():
     assert pass_at_k(4, np.array([2]), 2)[0] == pytest.approx(5 / 6) != 1 - (1 - 2 / 4) ** 2
 
 
+IMPOSSIBLE = [(5, 0, 10), (5, 5, 6), (5, 0, 0), (5, 0, -1), (0, 0, 1), (5, 6, 1), (5, -1, 1)]
+
+
 @pytest.mark.parametrize("error", [ConfigurationError, ValueError])
-@pytest.mark.parametrize(
-    ("n", "c", "k"), [(5, 0, 10), (5, 5, 6), (5, 0, 0), (5, 0, -1), (0, 0, 1), (5, 6, 1), (5, -1, 1)]
-)
+@pytest.mark.parametrize(("n", "c", "k"), IMPOSSIBLE)
 def test_impossible_counts_are_refused(error, n, c, k):
     with pytest.raises(error):
         pass_at_k(n, np.array([0, c]), k)
@@ -160,7 +161,8 @@ def test_there_is_no_relative_difference_from_nothing(fewer_replicates):
 
 
 def test_status_shares_add_up_in_every_part():
-    results = pd.DataFrame({"part": ["id"] * 4 + ["forced"] * 2, "status": ["solved", "solved", "undefined", "too long"] * 1 + ["solved", "too long"]})  # fmt: skip
+    status = ["solved", "solved", "undefined", "too long", "solved", "too long"]
+    results = pd.DataFrame({"part": ["id"] * 4 + ["forced"] * 2, "status": status})
     shares = status_shares(results).set_index(["part", "status"])["share"]
     assert shares["id"].to_dict() == {"solved": 0.5, "undefined": 0.25, "too long": 0.25}
     assert shares["forced"].to_dict() == {"solved": 0.5, "too long": 0.5}

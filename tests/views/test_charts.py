@@ -9,12 +9,16 @@ import pytest
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import POLYNOMIAL
 from synthlab.language.program import parse
-from synthlab.views import charts, export
+from synthlab.views import charts, export, programs, theme
 
 
 @pytest.fixture(autouse=True)
-def theme():
+def in_theme():
     charts.use_theme()
+
+
+def figure(name):
+    return getattr(charts, name, None) or getattr(programs, name)
 
 
 def maps(num=40, part=True):
@@ -38,7 +42,7 @@ TABLES = {
     "scaling_chart": PARTS.assign(flops=[1e12, 1e13], pass_at_1=0.2, model="tiny"),
     "solved_within": PARTS.assign(method="guided", budget=[1, 10], solved=0.2, unit="programs"),
     "outputs_heatmap": pd.DataFrame({"x": [0, 1], "y": [0, 0], "value": [1.0, np.nan]}),
-    "failure_bars": pd.DataFrame({"part": "id", "status": charts.STATUSES, "share": 1 / 6}),
+    "failure_bars": pd.DataFrame({"part": "id", "status": theme.STATUSES, "share": 1 / 6}),
     "pass_at_k": PARTS.assign(k=[1, 2], value=0.2),
 }
 
@@ -54,27 +58,27 @@ def marks_of(spec):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_becomes_a_valid_chart_with_all_its_rows(name):
-    spec = getattr(charts, name)(TABLES[name]).to_dict()
+    spec = figure(name)(TABLES[name]).to_dict()
     assert sum(map(len, spec["datasets"].values())) >= len(TABLES[name])
     assert spec["title"]["text"].endswith("?")
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_titles_are_the_callers(name):
-    assert getattr(charts, name)(TABLES[name], title="A claim").to_dict()["title"]["text"] == "A claim"
+    assert figure(name)(TABLES[name], title="A claim").to_dict()["title"]["text"] == "A claim"
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_an_empty_table_is_refused_in_one_line(name):
     with pytest.raises(ConfigurationError, match=rf"^{name}: there are no rows[^\n]*$"):
-        getattr(charts, name)(TABLES[name].iloc[:0])
+        figure(name)(TABLES[name].iloc[:0])
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_missing_column_is_named(name):
     column = next(iter(TABLES[name].columns))
     with pytest.raises(ConfigurationError, match=f"lacks {column};"):
-        getattr(charts, name)(TABLES[name].drop(columns=column))
+        figure(name)(TABLES[name].drop(columns=column))
 
 
 def test_empty_maps_and_spaces_are_refused():
@@ -90,8 +94,8 @@ def test_a_map_shows_categories_by_colour_and_shape_and_hides_umap_numbers():
     spec = charts.space_map(maps(), "part", "Where is it?", "subtitle").to_dict()
     encoding = spec["encoding"]
     assert encoding["color"]["field"] == encoding["shape"]["field"] == "part"
-    assert encoding["color"]["scale"]["domain"] == list(charts.REGION_PARTS)
-    assert len(set(encoding["shape"]["scale"]["range"])) == len(charts.REGION_PARTS)
+    assert encoding["color"]["scale"]["domain"] == list(theme.REGION_PARTS)
+    assert len(set(encoding["shape"]["scale"]["range"])) == len(theme.REGION_PARTS)
     assert encoding["x"]["axis"]["labels"] is False and encoding["y"]["axis"]["labels"] is False
     assert spec["title"]["subtitle"] == "subtitle"
     assert spec["usermeta"]["embedOptions"]["renderer"] == "canvas"
@@ -114,9 +118,9 @@ def test_class_size_is_logarithmic_and_undefined_programs_are_grey():
 
 
 def test_a_map_draws_at_most_the_points_a_canvas_bears():
-    spec = charts.space_map(maps(charts.MAX_POINTS + 5), "part", "title").to_dict()
-    assert len(data_of(spec)) == charts.MAX_POINTS
-    assert data_of(spec) == data_of(charts.space_map(maps(charts.MAX_POINTS + 5), "part", "title").to_dict())
+    spec = charts.space_map(maps(theme.MAX_POINTS + 5), "part", "title").to_dict()
+    assert len(data_of(spec)) == theme.MAX_POINTS
+    assert data_of(spec) == data_of(charts.space_map(maps(theme.MAX_POINTS + 5), "part", "title").to_dict())
 
 
 def test_both_maps_share_one_order_of_categories():
@@ -150,7 +154,7 @@ def test_the_best_training_regime_of_every_column_is_framed():
 def test_failures_stack_to_one_in_a_fixed_order():
     shuffled = TABLES["failure_bars"].sample(frac=1, random_state=1)
     rows = data_of(charts.failure_bars(shuffled).to_dict())
-    assert [row["status"] for row in rows] == list(charts.STATUSES)
+    assert [row["status"] for row in rows] == list(theme.STATUSES)
     assert rows[0]["start"] == 0 and rows[-1]["end"] == pytest.approx(1)
 
 
@@ -166,7 +170,7 @@ def test_budgets_of_zero_have_no_place_on_a_log_axis():
 
 def test_panels_of_a_facet_read_the_facets_data():
     for name in ("solved_within", "support_bars", "size_histogram"):
-        spec = getattr(charts, name)(TABLES[name]).to_dict()
+        spec = figure(name)(TABLES[name]).to_dict()
         assert "data" in spec and not any("data" in layer for layer in spec["spec"]["layer"]), name
 
 
@@ -186,7 +190,7 @@ def test_fits_are_lines_under_the_points():
 
 def test_a_tree_has_a_node_per_token_and_an_edge_per_operand():
     program = parse(POLYNOMIAL, "(x + 1) * (y - 2 * x)")
-    spec = charts.program_tree(program).to_dict()
+    spec = programs.program_tree(program).to_dict()
     nodes, edges = sorted(spec["datasets"].values(), key=len, reverse=True)
     assert len(nodes) == program.nodes and len(edges) == program.nodes - 1
     assert max(n["depth"] for n in nodes) == program.depth
@@ -197,7 +201,7 @@ def test_a_tree_has_a_node_per_token_and_an_edge_per_operand():
 
 
 def test_a_single_leaf_is_a_tree_too():
-    assert marks_of(charts.program_tree(parse(POLYNOMIAL, "x")).to_dict()) == ["point", "text"]
+    assert marks_of(programs.program_tree(parse(POLYNOMIAL, "x")).to_dict()) == ["point", "text"]
 
 
 def test_a_chart_is_saved_in_three_forms(tmp_path):

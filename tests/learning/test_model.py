@@ -1,0 +1,153 @@
+"""The transformer against a second implementation in NumPy, and who may look at whom."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import erf
+
+from synthlab.errors import ConfigurationError
+from synthlab.language.grammar import POLYNOMIAL, RATIONAL
+from synthlab.learning.model import num_parameters, prefix_mask
+from synthlab.learning.run import new_model
+from synthlab.presets import ModelConfig
+
+LENGTH, ROWS = 7, 6  # of programs with four leaves, and of the grid
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(3)
+    made = new_model(ModelConfig(width=16, layers=2), POLYNOMIAL, 4).eval()
+    with torch.no_grad():  # large weights, so that nothing hides in rounding
+        for weight in made.parameters():
+            weight.add_(0.2 * torch.randn_like(weight))
+    return made
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(9)
+    rows = torch.randn(5, ROWS, 120, generator=generator)
+    return rows, torch.randint(0, 8, (5, LENGTH), generator=generator)
+
+
+def normalized(x, norm):
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + norm.eps) * of(norm.weight) + of(norm.bias)
+
+
+def of(parameter):
+    return parameter.detach().double().numpy()
+
+
+def in_numpy(model, rows, tokens):
+    """Logits of one example, one position and one head at a time, as the papers write it."""
+    started = [model.vocabulary, *tokens[:-1].tolist()]
+    x = np.concatenate(
+        [rows.numpy() @ of(model.read_row.weight).T + of(model.read_row.bias), of(model.embed.weight)[started]]
+    )
+    x = x + of(model.place)[: len(x)]
+    for block in model.blocks:
+        q, k, v = np.split(normalized(x, block.norm_attention) @ of(block.queries_keys_values.weight).T, 3, axis=1)
+        mixed, size = np.zeros_like(x), x.shape[1] // block.heads
+        for head in range(block.heads):
+            part = slice(head * size, (head + 1) * size)
+            for i in range(len(x)):
+                seen = range(ROWS) if i < ROWS else range(i + 1)
+                scores = np.exp([q[i, part] @ k[j, part] / np.sqrt(size) for j in seen])
+                mixed[i, part] = scores / scores.sum() @ v[list(seen), part]
+        x = x + mixed @ of(block.merge.weight).T
+        hidden = normalized(x, block.norm_forward) @ of(block.expand.weight).T + of(block.expand.bias)
+        hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
+        x = x + hidden @ of(block.contract.weight).T + of(block.contract.bias)
+    return normalized(x[ROWS:], model.norm) @ of(model.head.weight).T
+
+
+def test_logits_are_those_of_the_second_implementation(model, batch):
+    rows, tokens = batch
+    with torch.no_grad():
+        found = model(rows, tokens).numpy()
+    for example in range(2):
+        np.testing.assert_allclose(found[example], in_numpy(model, rows[example].double(), tokens[example]), atol=2e-4)
+
+
+def test_cached_steps_give_the_logits_of_the_full_pass(model, batch):
+    rows, tokens = batch
+    with torch.no_grad():
+        full = model(rows, tokens)
+        logits, cache = model.start(rows)
+        for position in range(LENGTH):
+            torch.testing.assert_close(logits, full[:, position], atol=1e-5, rtol=1e-5)
+            if position + 1 < LENGTH:
+                logits, cache = model.step(tokens[:, position], position, cache)
+
+
+@pytest.mark.parametrize("position", range(LENGTH))
+def test_a_token_changes_only_the_logits_behind_it(model, batch, position):
+    rows, tokens = batch
+    changed = tokens.clone()
+    changed[:, position] = (changed[:, position] + 3) % 8
+    with torch.no_grad():
+        before, after = model(rows, tokens), model(rows, changed)
+    torch.testing.assert_close(after[:, : position + 1], before[:, : position + 1], atol=1e-6, rtol=0)
+    moved = (after - before).abs().amax(dim=(0, 2)) > 1e-4
+    assert moved.tolist() == [p > position for p in range(LENGTH)]
+
+
+@pytest.mark.parametrize("row", range(ROWS))
+def test_every_row_of_the_grid_reaches_every_logit(model, batch, row):
+    rows, tokens = batch
+    changed = rows.clone()
+    changed[:, row] += 0.5
+    with torch.no_grad():
+        moved = (model(changed, tokens) - model(rows, tokens)).abs().amax(dim=(0, 2))
+    assert (moved > 1e-3).all()
+
+
+def test_rows_look_at_all_rows_and_tokens_backwards():
+    mask = prefix_mask(2, 3).int().tolist()
+    assert mask == [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
+
+
+def test_examples_of_a_batch_do_not_mix(model, batch):
+    rows, tokens = batch
+    with torch.no_grad():
+        together = model(rows, tokens)
+        alone = torch.cat([model(rows[k : k + 1], tokens[k : k + 1]) for k in range(5)])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_values_behind_the_end_do_not_matter(model, batch):
+    rows, tokens = batch
+    ended, other = tokens.clone(), tokens.clone()
+    ended[:, 4:], other[:, 4:] = -100, 99
+    with torch.no_grad():
+        torch.testing.assert_close(model(rows, ended)[:, :5], model(rows, other)[:, :5], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(("grammar", "leaves", "length", "tokens"), [(POLYNOMIAL, 4, 7, 8), (RATIONAL, 3, 5, 8)])
+@pytest.mark.parametrize(("width", "layers"), [(8, 1), (16, 1), (32, 3)])
+def test_the_number_of_weights_is_that_of_the_formula(grammar, leaves, length, tokens, width, layers):
+    block = 2 * 2 * width + 3 * width**2 + width**2 + (4 * width**2 + 4 * width) + (4 * width**2 + width)
+    outside = (120 * width + width) + (tokens + 1) * width + (6 + length) * width + 2 * width + width * tokens
+    assert (
+        num_parameters(new_model(ModelConfig(width=width, layers=layers), grammar, leaves)) == outside + layers * block
+    )
+
+
+def test_the_seed_decides_the_weights():
+    weights = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        weights.append(
+            torch.nn.utils.parameters_to_vector(new_model(ModelConfig(width=8, layers=1), POLYNOMIAL, 3).parameters())
+        )
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize(
+    "settings", [dict(width=10), dict(width=0), dict(layers=0), dict(heads=0), dict(width=8, heads=3)]
+)
+def test_models_that_cannot_be_are_refused(settings):
+    with pytest.raises(ConfigurationError, match="width must be a multiple"):
+        ModelConfig(**settings)
