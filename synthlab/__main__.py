@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("synthlab: interrupted; what was finished is kept, run again to go on", file=sys.stderr)
         return 130
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        return 0  # a helper process of a training on several devices: the first one reports
     if options.json:
         print(json.dumps(result))
     else:

@@ -25,7 +25,7 @@ from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
 from synthlab.splits.support import Region
 from synthlab.store import Store, content_key, project_root, write_atomically
-from synthlab.study.claims import Claim, density_claim, forced_claim, scaling_claim
+from synthlab.study.claims import Claim, claims_table, density_claim, forced_claim, scaling_claim
 from synthlab.study.runs import (
     Trial,
     density_trials,
@@ -190,7 +190,7 @@ class Lab:
     @property
     def output_folder(self) -> Path:
         """Where results of this preset are written: below `build/results`, or ``$SYNTHLAB_RESULTS``."""
-        folder = Path(os.environ.get("SYNTHLAB_RESULTS", project_root() / "build" / "results")) / self.preset.name
+        folder = project_root() / os.environ.get("SYNTHLAB_RESULTS", "build/results") / self.preset.name
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -222,11 +222,9 @@ class Lab:
         }  # fmt: skip
 
     def collect_claims(self) -> pd.DataFrame:
-        """All claims that the studies of this preset have published, as one published table."""
+        """All claims that the notebooks of this preset have published so far, as one published table."""
         tables = [pd.read_parquet(path) for path in sorted(self.output_folder.glob("claims-*.parquet"))]
-        if not tables:
-            return self.published("claims")[0]
-        claims = pd.concat(tables, ignore_index=True)
+        claims = pd.concat([claims_table([]), *tables], ignore_index=True)
         self.publish("claims", claims)
         return claims
 

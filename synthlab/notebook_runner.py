@@ -14,6 +14,7 @@ from synthlab.errors import ArtifactError, SynthlabError
 from synthlab.store import project_root, write_atomically
 
 _CELL_TIMEOUT = 3600
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,15 @@ def run_notebooks(preset: str, *, only: str = "", in_place: bool = False) -> tup
     """
     folder = project_root() / "build" / preset
     folder.mkdir(parents=True, exist_ok=True)
-    pages = []
-    for path in notebook_paths():
+    pages, paths = [], notebook_paths()
+    if in_place:  # the tour comes last, since it shows what the others write
+        paths = [*paths[1:], paths[0]]
+    for path in paths:
         if path.stem.startswith(only):
             print(f"{path.stem} ...", file=sys.stderr, flush=True)
             pages.append(_run_one(path, folder, preset, in_place))
             print(f"{path.stem} {pages[-1].seconds:.0f} s", file=sys.stderr, flush=True)
-    write_atomically(folder / "index.html", _index(preset, pages).encode())
+    write_atomically(folder / "index.html", _index(preset, sorted(pages, key=lambda p: p.name)).encode())
     return pages, folder / "index.html"
 
 
@@ -90,6 +93,8 @@ def _run_one(path: Path, folder: Path, preset: str, in_place: bool) -> Page:
     seconds = time.perf_counter() - start
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:  # a saved widget reopens as an error; the picture under it stays
+            cell.outputs = [o for o in cell.outputs if _WIDGET not in o.get("data", {})]
     text = nbformat.writes(notebook) + "\n"
     for target in (folder / path.name, *([path] if in_place else [])):
         write_atomically(target, text.encode())

@@ -32,9 +32,7 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 def default_root() -> Path:
     """Folder of the store: ``$SYNTHLAB_STORE``, else ``data/store`` of the checkout, else of the working folder."""
-    if "SYNTHLAB_STORE" in os.environ:
-        return Path(os.environ["SYNTHLAB_STORE"])
-    return project_root() / "data" / "store"
+    return project_root() / os.environ.get("SYNTHLAB_STORE", "data/store")
 
 
 def project_root() -> Path:

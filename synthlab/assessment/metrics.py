@@ -54,16 +54,24 @@ class Estimate:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def _replicates(frame: pd.DataFrame, value: str, levels: Sequence[str], seed: int) -> np.ndarray:
-    """Weighted means under a hierarchical bootstrap: resample the groups of each level, then the rows."""
-    generator = np.random.default_rng(seed)
+def _replicates(frame: pd.DataFrame, value: str, levels: Sequence[str], seed: int, salt: int = 0) -> np.ndarray:
+    """Weighted means under a hierarchical bootstrap: resample the groups of runs, then the rows of each.
+
+    Groups are drawn by the seed alone, so that two samples of the same runs are resampled together; rows
+    are drawn by seed and salt. Where all tasks or none were solved a bootstrap cannot vary; there the
+    replicates come from Jeffreys' posterior of the share instead.
+    """
+    of_groups, generator = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1, salt])
     weights = frame["weight"].to_numpy(float) if "weight" in frame else np.ones(len(frame))
     values = frame[value].to_numpy(float)
+    if values[0] in (0.0, 1.0) and (values == values[0]).all():
+        num = frame["class_id"].nunique() if "class_id" in frame else len(frame)
+        return generator.beta(0.5 + values[0] * num, 0.5 + (1 - values[0]) * num, size=NUM_REPLICATES)
     labels = frame.groupby(list(levels)).ngroup().to_numpy() if levels else np.zeros(len(frame), dtype=int)
     groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     means = np.empty(NUM_REPLICATES)
     for k in range(NUM_REPLICATES):
-        chosen = generator.integers(0, len(groups), len(groups)) if len(groups) > 1 else [0]
+        chosen = of_groups.integers(0, len(groups), len(groups)) if len(groups) > 1 else [0]
         rows = np.concatenate([groups[g][generator.integers(0, len(groups[g]), len(groups[g]))] for g in chosen])
         means[k] = np.average(values[rows], weights=weights[rows])
     return means
@@ -86,8 +94,18 @@ def estimate(frame: pd.DataFrame, value: str = "solved", levels: Sequence[str] =
     if frame.empty:
         raise ConfigurationError("no task to average over: the test set is empty")
     weights = frame.get("weight")
+    mean = float(np.average(frame[value], weights=weights))
     low, high = np.quantile(_replicates(frame, value, levels, seed), [0.025, 0.975])
-    return Estimate(float(np.average(frame[value], weights=weights)), float(low), float(high), len(frame))
+    return Estimate(mean, min(mean, float(low)), max(mean, float(high)), len(frame))
+
+
+def wilson(successes: int, num: int) -> tuple[float, float]:
+    """95 % score interval of a share (Wilson, 1927)."""
+    z = 1.959964
+    share, spread = successes / num, z * z / num
+    middle = (share + spread / 2) / (1 + spread)
+    half = z * np.sqrt(share * (1 - share) / num + spread / num / 4) / (1 + spread)
+    return float(max(0.0, middle - half)), float(min(1.0, middle + half))
 
 
 @dataclass(frozen=True)
@@ -101,9 +119,12 @@ class Difference:
 def difference(
     first: pd.DataFrame, second: pd.DataFrame, value: str = "solved", levels: Sequence[str] = (), seed: int = 0
 ) -> Difference:
-    """How far the mean of `second` lies from that of `first`, by bootstrap of both."""
+    """How far the mean of `second` lies from that of `first`, by bootstrap of both.
+
+    Runs that both samples contain (equal values of `levels`) are resampled together.
+    """
     one, two = estimate(first, value, levels, seed), estimate(second, value, levels, seed)
-    ones, twos = _replicates(first, value, levels, seed), _replicates(second, value, levels, seed + 1)
+    ones, twos = _replicates(first, value, levels, seed), _replicates(second, value, levels, seed, salt=1)
     points = np.quantile(twos - ones, [0.025, 0.975])
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.nanquantile((twos - ones) / ones, [0.025, 0.975])

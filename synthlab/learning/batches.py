@@ -57,11 +57,15 @@ class Order(IterableDataset[Tensor]):
     """Item indices of every step from a first step on.
 
     Each epoch is a permutation drawn from (seed, epoch); the last incomplete batch is dropped, so a step's
-    batch never depends on where a run was resumed.
+    batch never depends on where a run was resumed. Of several processes each takes its share of every batch.
     """
 
-    def __init__(self, num_items: int, batch_size: int, num_steps: int, seed: int, first_step: int = 0) -> None:
+    def __init__(
+        self, num_items: int, batch_size: int, num_steps: int, seed: int, first_step: int = 0, *,
+        process: int = 0, num_processes: int = 1,
+    ) -> None:  # fmt: skip
         self.num_items, self.seed = num_items, seed
+        self.process, self.num_processes = process, num_processes
         self.batch_size = min(batch_size, num_items)
         self.num_steps, self.first_step = num_steps, first_step
 
@@ -77,4 +81,5 @@ class Order(IterableDataset[Tensor]):
                 mixed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0]
                 permutation = torch.randperm(self.num_items, generator=torch.Generator().manual_seed(int(mixed)))
                 current = epoch
-            yield permutation[place * self.batch_size : (place + 1) * self.batch_size]
+            batch = permutation[place * self.batch_size : (place + 1) * self.batch_size]
+            yield batch[self.process :: self.num_processes]

@@ -79,7 +79,10 @@ class SynthesisModule(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         config = self.config
-        order = Order(len(self.data), config.batch_size, config.num_steps, config.seed, self.trainer.global_step)
+        order = Order(
+            len(self.data), config.batch_size, config.num_steps, config.seed, self.trainer.global_step,
+            process=self.trainer.global_rank, num_processes=self.trainer.world_size,
+        )  # fmt: skip
         return DataLoader(order, batch_size=None)
 
 
@@ -218,7 +221,7 @@ def _finished(
     corpus: Corpus, split: Split, module: SynthesisModule, trainer: pl.Trainer, callback: Progress, seconds: float
 ) -> Run:
     config, model = module.config, module.model.cpu()
-    batch = min(config.batch_size, len(module.data)) * trainer.world_size
+    batch = min(config.batch_size, len(module.data))
     cost = {
         "parameters": num_parameters(model),
         "flops": step_flops(model, module.data, batch) * trainer.global_step,

@@ -174,33 +174,29 @@ def training_diversity(
     Returns
     -------
     pandas.DataFrame
-        One row: programs, distinct classes, their effective number exp(H), occupied cells of either space
-        (of all the universe's cells), bits of target text left once the function is known, mean leaves.
+        One row: programs, distinct classes, their effective number exp(H), spread over either space
+        (effective share of the universe's cells, 1 if all are filled alike), bits of target text left once
+        the function is known, mean leaves.
     """
     classes = corpus.class_index[split.train]
     everything = training_pool(
         corpus, np.zeros(corpus.num_classes, dtype=bool), np.zeros(corpus.num_programs, dtype=bool)
     )
-    coverage = {}
+    spread = {}
     for kind, space in spaces.items():
         cells = kmeans_cells(corpus, space, everything, num_cells=num_cells, seed=99)
-        trained = np.isin(everything, split.train)
-        coverage[f"{kind}_coverage"] = len(np.unique(cells[trained])) / len(np.unique(cells))
-    return pd.DataFrame(
-        [
-            {
-                "regime": split.settings["regime"],
-                "programs": len(split.train),
-                "classes": len(np.unique(classes)),
-                "effective_classes": float(np.exp(_entropy(classes))),
-                **coverage,
-                "text_bits": (_entropy(split.targets) - _entropy(classes)) / np.log(2),
-                "mean_leaves": float(corpus.leaves[split.targets].mean()),
-            }
-        ]
-    )
+        trained = cells[np.searchsorted(everything, split.train)]
+        spread[f"{kind}_spread"] = effective_number(trained) / len(np.unique(cells))
+    row = {
+        "regime": split.settings["regime"], "programs": len(split.train), "classes": len(np.unique(classes)),
+        "effective_classes": effective_number(classes), **spread,
+        "text_bits": float(np.log2(effective_number(split.targets) / effective_number(classes))),
+        "mean_leaves": float(corpus.leaves[split.targets].mean()),
+    }  # fmt: skip
+    return pd.DataFrame([row])
 
 
-def _entropy(labels: np.ndarray) -> float:
+def effective_number(labels: np.ndarray) -> float:
+    """Number of equally frequent labels with the same entropy, exp(H)."""
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
-    return float(-(shares * np.log(shares)).sum())
+    return float(np.exp(-(shares * np.log(shares)).sum()))

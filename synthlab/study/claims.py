@@ -7,7 +7,7 @@ wholly on the other side, and open otherwise. Intervals are hierarchical bootstr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import pandas as pd
 
@@ -109,4 +109,4 @@ def scaling_claim(points: pd.DataFrame, part: str = "id") -> Claim:
 
 def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
     """Claims as a table, one row each."""
-    return pd.DataFrame([asdict(c) for c in claims])
+    return pd.DataFrame([asdict(c) for c in claims], columns=[f.name for f in fields(Claim)])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from synthlab.assessment.correctness import SOLVED, check
+from synthlab.assessment.metrics import wilson
 from synthlab.assessment.tasks import Tasks
 from synthlab.search.budget import Budget
 from synthlab.search.symbolic import METHOD, solve_tasks
@@ -58,12 +59,3 @@ def solved_curve(solutions: pd.DataFrame, cost: str, num_points: int = 40) -> pd
             within = int((group["solved"] & (group[cost] <= limit)).sum())
             rows.append((method, part, limit, within / len(group), *wilson(within, len(group)), cost))
     return pd.DataFrame(rows, columns=["method", "part", "budget", "solved", "low", "high", "unit"])
-
-
-def wilson(successes: int, num: int) -> tuple[float, float]:
-    """95 % score interval of a share (Wilson, 1927)."""
-    z = 1.959964
-    share, spread = successes / num, z * z / num
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * np.sqrt(share * (1 - share) / num + spread / num / 4) / (1 + spread)
-    return float(max(0.0, middle - half)), float(min(1.0, middle + half))

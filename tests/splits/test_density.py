@@ -195,9 +195,10 @@ def test_diversity_tells_what_a_regime_spread(corpus4, spaces4, splits):
         assert row["classes"] == len(set(classes.tolist())) and row["programs"] == 3000
         assert row["effective_classes"] == pytest.approx(2 ** entropy(classes))
         assert row["text_bits"] == pytest.approx(np.log2(3000) - entropy(classes))
-        assert 0 < row["syntactic_coverage"] <= 1 and 0 < row["semantic_coverage"] <= 1
+        assert 0 < row["syntactic_spread"] <= 1 and 0 < row["semantic_spread"] <= 1
         assert row["mean_leaves"] == pytest.approx(corpus4.leaves[splits[regime].train].mean())
     assert rows["class"]["effective_classes"] > 2 * rows["random"]["effective_classes"]
+    assert rows["semantic"]["semantic_spread"] > rows["random"]["semantic_spread"] + 0.1
     assert rows["semantic"]["effective_classes"] > rows["random"]["effective_classes"]
 
 

@@ -1,0 +1,288 @@
+"""Training learns, refuses leaks, repeats bitwise, and goes on exactly where it was cut off."""
+
+import signal
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from synthlab.assessment.tasks import tasks_of
+from synthlab.errors import ArtifactError, ConfigurationError, SplitError
+from synthlab.language.grammar import POLYNOMIAL
+from synthlab.learning import training as module
+from synthlab.learning.batches import DeviceData
+from synthlab.learning.decoding import decode
+from synthlab.learning.run import new_model
+from synthlab.learning.training import step_flops, train
+from synthlab.presets import ModelConfig, TrainingConfig
+from synthlab.splits.support import Region, support_settings, support_split
+from synthlab.universe.corpus import build_corpus
+
+MODEL = ModelConfig(width=16, layers=1)
+SHORT = TrainingConfig(num_steps=60, batch_size=32, learning_rate=4e-3, num_checks=3)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(corpus3, split3, tmp_path_factory):
+    """The reference run, and the batches that it saw."""
+    with pytest.MonkeyPatch.context() as patch:
+        seen = spy(patch)
+        return run(corpus3, split3, tmp_path_factory.mktemp("whole"), SHORT), seen
+
+
+def run(corpus, split, folder, training, model=MODEL):
+    from synthlab.store import Store
+
+    return train(corpus, split, model, training, store=Store(folder), progress=False)
+
+
+def spy(monkeypatch, *, at=None, do=None):
+    """Record the batch of every step; do something before the steps of some numbers (1 is the first)."""
+    seen, original = [], module.program_loss
+
+    def watched(model, data, index):
+        if model.training and len(index) == SHORT.batch_size:
+            seen.append(index.tolist())
+            if len(seen) == at:
+                do()
+        return original(model, data, index)
+
+    monkeypatch.setattr(module, "program_loss", watched)
+    return seen
+
+
+def fail():
+    raise RuntimeError("power cut")
+
+
+def interrupt():
+    assert threading.current_thread() is threading.main_thread()
+    signal.raise_signal(signal.SIGINT)
+
+
+def checkpoints(folder):
+    return [p for p in folder.rglob("*") if p.is_file() and "checkpoints" in p.parts]
+
+
+# ---------------------------------------------------------------- learning
+
+
+def test_the_loss_falls_and_the_checks_are_written_down(uninterrupted, split3):
+    history = uninterrupted[0].history
+    loss = history[history["name"] == "loss"].set_index("step")["value"]
+    assert loss.index.tolist() == [1, 10, 20, 30, 40, 50, 60]
+    assert loss[1] == pytest.approx(np.log(8), abs=0.5) and loss[60] < 0.75 * loss[1]
+    checks = history[history["name"] != "loss"]
+    assert set(checks["name"]) == set(split3.tests) and set(checks["step"]) == {20, 40, 60}
+    assert checks["value"].between(0, 1).all()
+
+
+def test_a_tiny_universe_is_learned_by_heart(tmp_path):
+    corpus = build_corpus(POLYNOMIAL, 2)
+    settings = support_settings(Region(rule="root", root="*"), reserved=0.2, policy="minimal")
+    split = support_split(corpus, {}, settings)
+    training = TrainingConfig(num_steps=160, batch_size=48, learning_rate=1e-2, num_checks=0)
+    learned = run(corpus, split, tmp_path, training, ModelConfig(width=32, layers=1)).model()
+    shown = tasks_of(corpus, corpus.class_id[corpus.class_index[split.train]])
+    written = decode(learned, shown).prefix
+    right = [np.array_equal(w, corpus.prefix[c]) for w, c in zip(written, shown.class_id, strict=True)]
+    assert np.mean(right) > 0.9 and len(right) >= 20
+
+
+def test_every_kind_of_weight_is_trained(uninterrupted):
+    torch.manual_seed(SHORT.seed)
+    before = new_model(MODEL, POLYNOMIAL, 3).state_dict()
+    after = safetensors.torch.load(uninterrupted[0].weights)
+    assert set(before) == set(after)
+    assert [n for n in before if torch.equal(before[n], after[n])] == []
+
+
+# ---------------------------------------------------------------- leaks
+
+
+@pytest.mark.parametrize("leak", ["tested", "held out", "target"])
+def test_a_leaking_split_is_refused_before_anything_is_written(corpus3, split3, tmp_path, leak):
+    twin = np.flatnonzero(corpus3.class_index == corpus3.class_rows(split3.tests["id"][:1])[0])[-1]
+    held_out = np.flatnonzero(split3.held_out(corpus3.num_programs))[0]
+    planted = {"tested": twin, "held out": held_out, "target": split3.train[0]}[leak]
+    train_ids = np.append(split3.train, planted)
+    targets = np.append(split3.targets, split3.train[1] if leak == "target" else planted)
+    with pytest.raises(SplitError, match="the split leaks"):
+        run(corpus3, replace(split3, train=train_ids, targets=targets), tmp_path, SHORT)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_split_of_another_universe_is_refused(corpus4, split3, tmp_path):
+    with pytest.raises(ArtifactError, match="another corpus"):
+        run(corpus4, split3, tmp_path, SHORT)
+
+
+# ---------------------------------------------------------------- repeatable and resumable
+
+
+def test_a_seeded_run_repeats_bitwise(uninterrupted, corpus3, split3, tmp_path):
+    torch.manual_seed(1234)
+    again = run(corpus3, split3, tmp_path, SHORT)
+    whole = uninterrupted[0]
+    assert again.weights == whole.weights and again.history.equals(whole.history) and again.key == whole.key
+    assert run(corpus3, split3, tmp_path, replace(SHORT, num_steps=2, seed=3)).weights != whole.weights
+
+
+def test_a_finished_run_leaves_no_checkpoint(corpus3, split3, tmp_path):
+    run(corpus3, split3, tmp_path, replace(SHORT, num_steps=55))
+    assert checkpoints(tmp_path) == []
+
+
+@pytest.mark.parametrize("step", [7, 50, 59])
+def test_interrupted_training_keeps_a_usable_run_and_goes_on_bitwise(
+    uninterrupted, corpus3, split3, tmp_path, monkeypatch, step
+):
+    whole, expected = uninterrupted
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        first = spy(patch, at=step, do=interrupt)
+        part = run(corpus3, split3, tmp_path, SHORT)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert part.steps_done == step == len(first) and part.key != whole.key and "interrupted" in repr(part)
+    assert len(decode(part.model(), tasks_of(corpus3, split3.tests["id"]))) == 49
+    with monkeypatch.context() as patch:
+        second = spy(patch)
+        resumed = run(corpus3, split3, tmp_path, SHORT)
+    assert first + second == expected
+    assert resumed.weights == whole.weights and resumed.history.equals(whole.history)
+    assert resumed.steps_done == 60 and resumed.key == whole.key and checkpoints(tmp_path) == []
+
+
+def test_three_interruptions_in_a_row_change_nothing(uninterrupted, corpus3, split3, tmp_path, monkeypatch):
+    taken = []
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            seen = spy(patch, at=13, do=interrupt)
+            run(corpus3, split3, tmp_path, SHORT)
+            taken += seen
+    with monkeypatch.context() as patch:
+        last = spy(patch)
+        resumed = run(corpus3, split3, tmp_path, SHORT)
+    assert taken + last == uninterrupted[1] and len(last) == 60 - 39
+    assert resumed.weights == uninterrupted[0].weights and resumed.history.equals(uninterrupted[0].history)
+
+
+@pytest.mark.parametrize("step", [20, 51, 60])
+def test_a_crash_repeats_only_the_steps_after_the_checkpoint(
+    uninterrupted, corpus3, split3, tmp_path, monkeypatch, step
+):
+    whole, expected = uninterrupted
+    with monkeypatch.context() as patch:
+        first = spy(patch, at=step, do=fail)
+        with pytest.raises(RuntimeError, match="power cut"):
+            run(corpus3, split3, tmp_path, SHORT)
+    with monkeypatch.context() as patch:
+        second = spy(patch)
+        resumed = run(corpus3, split3, tmp_path, SHORT)
+    saved = 50 if step > 50 else 0
+    assert first == expected[:step] and second == expected[saved:]
+    assert resumed.weights == whole.weights and resumed.history.equals(whole.history)
+
+
+def test_two_crashes_across_epochs_change_nothing(corpus3, split3, tmp_path, monkeypatch):
+    training = replace(SHORT, num_steps=110, num_checks=0)
+    whole = run(corpus3, split3, tmp_path / "whole", training)
+    for at in (53, 52):  # after the checkpoints of steps 50 and 100
+        with monkeypatch.context() as patch:
+            spy(patch, at=at, do=fail)
+            with pytest.raises(RuntimeError, match="power cut"):
+                run(corpus3, split3, tmp_path / "cut", training)
+    with monkeypatch.context() as patch:
+        assert len(spy(patch)) == 0
+        seen = spy(patch)
+        resumed = run(corpus3, split3, tmp_path / "cut", training)
+    assert len(seen) == 10
+    assert resumed.weights == whole.weights and resumed.history.equals(whole.history)
+
+
+def test_settings_have_checkpoints_of_their_own(uninterrupted, corpus3, split3, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        spy(patch, at=5, do=interrupt)
+        run(corpus3, split3, tmp_path, replace(SHORT, seed=8))
+    assert run(corpus3, split3, tmp_path, SHORT).weights == uninterrupted[0].weights
+    assert len([p for p in checkpoints(tmp_path) if p.name == "last.ckpt"]) == 1
+
+
+# ---------------------------------------------------------------- cost and settings
+
+
+def test_the_cost_is_counted(uninterrupted, split3):
+    whole = uninterrupted[0]
+    assert whole.cost["parameters"] == 5632 and whole.cost["samples"] == 60 * 32
+    assert whole.cost["device"].startswith("CPU") and whole.cost["torch"] == torch.__version__
+    assert whole.cost["seconds"] > 0
+
+
+@pytest.mark.parametrize(("width", "layers"), [(16, 1), (32, 3), (64, 2)])
+def test_flops_are_six_per_weight_and_token(corpus3, split3, width, layers):
+    """Weights times the positions that they work on; attention itself adds little at this length."""
+    data = DeviceData(corpus3, split3)
+    model = new_model(ModelConfig(width=width, layers=layers), POLYNOMIAL, 3)
+    rows, length = 6, 5
+    weights = rows * 120 * width + (rows + length) * layers * 12 * width**2 + length * width * 8
+    found = step_flops(model, data, 64)
+    assert 0.5 < found / (6 * weights * 64) < 2
+    assert step_flops(model, data, 256) == 4 * found
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_flops_of_a_run_are_those_of_its_steps(uninterrupted, corpus3, split3):
+    step = step_flops(new_model(MODEL, POLYNOMIAL, 3), DeviceData(corpus3, split3), 32)
+    assert uninterrupted[0].cost["flops"] == 60 * step
+
+
+def test_a_batch_larger_than_the_training_set_is_the_training_set(corpus3, split3, tmp_path):
+    few = replace(split3, train=split3.train[:20], targets=split3.targets[:20])
+    found = run(corpus3, few, tmp_path, replace(SHORT, num_steps=3, batch_size=500, num_checks=0))
+    assert found.cost["samples"] == 3 * 20
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(num_steps=0), "at least one step"),
+        (dict(batch_size=0), "at least one step"),
+        (dict(learning_rate=0.0), "positive rate"),
+        (dict(learning_rate=-1e-3), "positive rate"),
+        (dict(warmup=1.0), "share of the steps"),
+        (dict(warmup=-0.1), "share of the steps"),
+        (dict(num_checks=-1), "cannot be negative"),
+    ],
+)
+def test_settings_that_cannot_train_are_refused(settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        TrainingConfig(**settings)
+
+
+def test_warm_up_is_linear_and_the_decay_ends_at_zero(corpus3, split3):
+    config = TrainingConfig(num_steps=200, warmup=0.1)
+    module_ = module.SynthesisModule(new_model(MODEL, POLYNOMIAL, 3), DeviceData(corpus3, split3), config)
+    schedule = module_.configure_optimizers()["lr_scheduler"]["scheduler"]
+    rates = [schedule.lr_lambdas[0](step) for step in range(201)]
+    np.testing.assert_allclose(rates[:20], np.arange(1, 21) / 20)
+    np.testing.assert_allclose(rates[20:], [(1 + np.cos(np.pi * k / 180)) / 2 for k in range(181)], atol=1e-6)
+
+
+def test_checkpoints_are_never_unpickled(corpus3, split3, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        spy(patch, at=5, do=interrupt)
+        run(corpus3, split3, tmp_path, SHORT)
+    (last,) = (p for p in checkpoints(tmp_path) if p.name == "last.ckpt")
+    canary = tmp_path / "canary"
+
+    class Malicious:
+        def __reduce__(self):
+            return canary.touch, ()
+
+    torch.save({"state_dict": Malicious()}, last)
+    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+        run(corpus3, split3, tmp_path, SHORT)
+    assert not canary.exists()
