@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from synthlab.errors import ConfigurationError
-from synthlab.spaces.space import SEMANTIC, Space, leading_axes
+from synthlab.spaces.space import SEMANTIC, Space, principal_axes
 from synthlab.universe.corpus import Corpus
 
 
@@ -26,7 +26,7 @@ def fit_semantic(corpus: Corpus, *, num_axes: int = 32) -> Space:
     if usable.sum() < 2:
         raise ConfigurationError(f"{int(usable.sum())} classes are defined on the whole grid: at least 2 are needed")
     scores, constant = z_scores(np.arcsinh(corpus.outputs[usable].astype(np.float64)))
-    explained, axes = leading_axes(*np.linalg.eigh(scores.T @ scores / len(scores)), num_axes)
+    explained, axes = principal_axes(scores.T @ scores / len(scores), num_axes)
     coordinates = np.full((corpus.num_classes, axes.shape[1]), np.nan, dtype=np.float32)
     coordinates[usable] = scores @ axes
     marks = np.where(constant, " (constant)", "")

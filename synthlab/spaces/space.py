@@ -7,12 +7,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+from scipy.linalg import eigh
 
 from synthlab.errors import ConfigurationError
 from synthlab.store import Carrier
 from synthlab.universe.corpus import Corpus
 
 SYNTACTIC, SEMANTIC = "syntactic", "semantic"
+_SPARE_AXES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +109,20 @@ class Space(Carrier):
         return f"Space({self.kind}: {len(self.coordinates):,} rows, {self.num_axes} axes, {self.explained.sum():.1%})"
 
 
-def leading_axes(squares: np.ndarray, vectors: np.ndarray, num_axes: int) -> tuple[np.ndarray, np.ndarray]:
+def principal_axes(gram: np.ndarray, num_axes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Leading axes of a symmetric matrix (F, F): share of the trace per axis, and loadings (F, axes).
+
+    Only the upper end of the spectrum is computed, a little beyond what is kept, so that an eigenspace that
+    straddles the last axis is complete.
+    """
+    first = max(0, len(gram) - max(num_axes, 1) - _SPARE_AXES)
+    squares, vectors = eigh(gram, subset_by_index=[first, len(gram) - 1])
+    return leading_axes(squares, vectors, num_axes, total=float(np.trace(gram)))
+
+
+def leading_axes(
+    squares: np.ndarray, vectors: np.ndarray, num_axes: int, total: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Axes of largest eigenvalue in a form that does not depend on the machine.
 
     A grammar whose leaves or operators can be swapped has eigenspaces of several dimensions, in which a
@@ -118,9 +133,11 @@ def leading_axes(squares: np.ndarray, vectors: np.ndarray, num_axes: int) -> tup
     Parameters
     ----------
     squares, vectors
-        Ascending eigenvalues (F,) and eigenvectors (F, F), as `numpy.linalg.eigh` gives them.
+        Ascending eigenvalues (K,) and eigenvectors (F, K), as `numpy.linalg.eigh` gives them.
     num_axes
         Axes to keep; fewer if the rank is smaller.
+    total
+        What shares refer to; the sum of the eigenvalues by default.
 
     Returns
     -------
@@ -142,7 +159,7 @@ def leading_axes(squares: np.ndarray, vectors: np.ndarray, num_axes: int) -> tup
         start = stop
     axes = vectors[:, :kept]
     largest = np.argmax(np.round(np.abs(axes), 6), axis=0)
-    return squares[:kept] / squares.sum(), axes * np.sign(axes[largest, np.arange(kept)])
+    return squares[:kept] / (squares.sum() if total is None else total), axes * np.sign(axes[largest, np.arange(kept)])
 
 
 def _canonical_basis(basis: np.ndarray) -> np.ndarray:

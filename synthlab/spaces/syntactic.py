@@ -16,7 +16,7 @@ import numpy as np
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.program import Program, token_matrix
-from synthlab.spaces.space import SYNTACTIC, Space, leading_axes
+from synthlab.spaces.space import SYNTACTIC, Space, principal_axes
 from synthlab.universe.corpus import Corpus
 
 NULL = "·"
@@ -212,7 +212,7 @@ def fit_syntactic(corpus: Corpus, *, p: int = 2, q: int = 3, num_axes: int = 32)
     column_of[codes] = np.arange(len(codes))
     gram = np.zeros((len(codes), len(codes)))
     _gram_matrix(corpus.prefix, *shape, column_of, gram)
-    explained, axes = leading_axes(*np.linalg.eigh(gram), num_axes)
+    explained, axes = principal_axes(gram, num_axes)
     coordinates = np.zeros((corpus.num_programs, axes.shape[1]), dtype=np.float32)
     _embed(corpus.prefix, *shape, column_of, axes.astype(np.float32), coordinates)
     return Space(

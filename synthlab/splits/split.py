@@ -113,8 +113,9 @@ class Split(Carrier):
 
     def __repr__(self) -> str:
         tests = ", ".join(f"{n} {len(ids):,}" for n, ids in self.tests.items())
-        label = " (joint shift)" if self.joint_shift else ""
-        return f"Split({self.kind}{label}: train {len(self.train):,}; {tests})"
+        label = ", joint shift" if self.joint_shift else ""
+        policy = self.settings["policy"]
+        return f"Split({self.kind}{label}, targets {policy}: train {len(self.train):,}; {tests})"
 
 
 def _plain(value: Any) -> Any:
