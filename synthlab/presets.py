@@ -70,8 +70,10 @@ class Preset:
         Held-out regions as keyword arguments of `splits.support.Region`; the first is the flagship's.
     reserved
         Share of classes reserved in support splits.
-    flagship_model, flagship, flagship_regime, flagship_train
-        The run of notebook 04: model, training, how its programs are drawn, and how many.
+    support_regime, support_train
+        How the programs of support splits are drawn, and how many (None for the whole pool).
+    flagship_model, flagship
+        The run of notebook 04.
     model, short
         Model and training of the many runs of notebooks 05 and 06.
     density_train, num_cells
@@ -104,10 +106,10 @@ class Preset:
         )
     )
     reserved: float = 0.15
+    support_regime: str = "random"
+    support_train: int | None = None
     flagship_model: ModelConfig = ModelConfig()
     flagship: TrainingConfig = TrainingConfig()
-    flagship_regime: str = "random"
-    flagship_train: int | None = None
     model: ModelConfig = ModelConfig(width=64, layers=2)
     short: TrainingConfig = TrainingConfig()
     density_train: int = 10_000
@@ -137,14 +139,14 @@ def quick() -> Preset:
     """Two CPU cores, a quarter of an hour; everything but the flagship run is exploratory.
 
     A quarter of the classes is reserved instead of 15 %, so that over 300 of 2,217 remain as ID test; the
-    flagship draws its programs equally from all classes, since its tests do.
+    programs of support splits are drawn equally from all classes, since their tests are.
     """
     sizes = tuple(ModelConfig(width=w, layers=n) for w, n in ((16, 1), (32, 1), (32, 2), (64, 2), (96, 3)))
     short = TrainingConfig(num_steps=800, batch_size=128, learning_rate=4e-3, num_checks=2)
     return Preset(
         name="quick", reserved=0.25, flagship_model=ModelConfig(width=64, layers=2),
-        flagship=TrainingConfig(num_steps=5000, batch_size=128, learning_rate=4e-3), flagship_regime="class",
-        flagship_train=20_000, model=ModelConfig(width=64, layers=2), short=short, scaling_models=sizes, scaling=short,
+        flagship=TrainingConfig(num_steps=5000, batch_size=128, learning_rate=4e-3), support_regime="class",
+        support_train=20_000, model=ModelConfig(width=64, layers=2), short=short, scaling_models=sizes, scaling=short,
     )  # fmt: skip
 
 

@@ -8,10 +8,8 @@ from synthlab import notebook_runner
 from synthlab.errors import ArtifactError, SynthlabError
 from synthlab.notebook_runner import Page, notebook_paths, run_notebooks
 
-PASSING = [
-    new_markdown_cell("# A title & more"),
-    new_code_cell("import os\nprint(os.environ['SYNTHLAB_PRESET'], 6 * 7)"),
-]
+CODE = "import os\nprint(os.environ['SYNTHLAB_PRESET'], 6 * 7)"
+PASSING = [new_markdown_cell("# A title & more"), new_code_cell(CODE)]
 
 
 @pytest.fixture

@@ -62,9 +62,10 @@ def test_a_model_is_read_from_its_name(text, width, layers):
     assert model.width % model.heads == 0
 
 
-@pytest.mark.parametrize(
-    "text", ["", "96", "x", "96x", "x3", "-8x1", "8x-1", "9.5x3", "96x3x2", "96X3", "٨x1", "8 x 1"]
-)
+NO_NAMES = ["", "96", "x", "96x", "x3", "-8x1", "8x-1", "9.5x3", "96x3x2", "96X3", "٨x1", "8 x 1"]
+
+
+@pytest.mark.parametrize("text", NO_NAMES)
 def test_what_is_no_model_name_is_refused(text):
     with pytest.raises(ConfigurationError, match=r"write <width>x<layers>, for example 96x3"):
         ModelConfig.parse(text)

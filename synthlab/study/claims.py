@@ -1,7 +1,8 @@
 """The paper's claims as tests: effect, interval, controls, verdict.
 
 A claim is supported if the whole 95 % interval lies on the claimed side of its bound, refuted if it lies
-wholly on the other side, and open otherwise. Intervals are hierarchical bootstraps: runs, then classes.
+wholly on the other side, and open otherwise; with fewer than three seeds it is marked exploratory.
+Intervals are hierarchical bootstraps: runs, then classes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from synthlab.assessment.metrics import Difference, Estimate, difference
 from synthlab.study.scaling import fit_scaling, is_saturated
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
+EXPLORATORY = " (exploratory)"
+MIN_SEEDS = 3
 DROP = -0.30
 
 
@@ -29,7 +32,7 @@ class Claim:
     points, relative
         Effect in pass@1 points and relative to the control, each with its interval.
     verdict
-        ``supported``, ``refuted`` or ``open``.
+        ``supported``, ``refuted`` or ``open``, marked where it is exploratory.
     control
         What the effect is measured against.
     num_runs, num_tasks
@@ -55,6 +58,11 @@ def verdict(interval: Estimate, bound: float, *, above: bool) -> str:
     return OPEN
 
 
+def _marked(decision: str, num_seeds: int) -> str:
+    """A verdict, marked as exploratory where too few seeds stand behind it."""
+    return decision if num_seeds >= MIN_SEEDS else f"{decision}{EXPLORATORY}"
+
+
 def _claim(name: str, text: str, found: Difference, decision: str, control: str, num_runs: int) -> Claim:
     relative = "n/a" if found.relative.value != found.relative.value else f"{found.relative}"
     return Claim(name, text, str(found.points), relative, decision, control, num_runs, found.points.num_tasks)
@@ -67,7 +75,8 @@ def density_claim(results: pd.DataFrame) -> Claim:
     found = difference(random, dual, levels=["seed"])
     return _claim(
         "density", "Diverse sampling over both spaces is more robust than random sampling", found,
-        verdict(found.points, 0.0, above=True), "random sampling of as many programs, mean of five test regimes",
+        _marked(verdict(found.points, 0.0, above=True), dual["seed"].nunique()),
+        "random sampling of as many programs, mean of five test regimes",
         random["seed"].nunique() + dual["seed"].nunique(),
     )  # fmt: skip
 
@@ -84,7 +93,7 @@ def forced_claim(results: pd.DataFrame, space: str) -> Claim:
     }
     return _claim(
         f"support, {space}", texts[space], found,
-        verdict(found.relative, DROP, above=space == "semantic"),
+        _marked(verdict(found.relative, DROP, above=space == "semantic"), chosen["seed"].nunique()),
         "ID matched by size, degree and number of texts; joint shift (the other space may move too)",
         len(chosen.groupby(levels)),
     )  # fmt: skip
@@ -98,11 +107,11 @@ def scaling_claim(points: pd.DataFrame, part: str = "id") -> Claim:
         return Claim("scaling", text, "n/a", "n/a", OPEN, "saturated for every size", len(series), 0)
     fits = {f.form: f for f in fit_scaling(series["flops"].tolist(), series["success"].tolist())}
     best = min(fits.values(), key=lambda f: f.held_out_error)
-    line = fits["log-linear"]
+    line, num_seeds = fits["log-linear"], series["seed"].nunique()
     errors = ", ".join(f"{f.form} {f.held_out_error:.3f}" for f in fits.values())
     return Claim(
         "scaling", text, f"{line.points_per_decade:.3f} per decade", "n/a",
-        OPEN if best.form == line.form or series["seed"].nunique() < 3 else REFUTED,
+        _marked(OPEN if best.form == line.form or num_seeds < MIN_SEEDS else REFUTED, num_seeds),
         f"error on the largest held-out runs: {errors}", len(series), len(series),
     )  # fmt: skip
 

@@ -149,7 +149,10 @@ def density_trials(preset: Preset) -> list[Trial]:
 
 def region_settings(preset: Preset, region: Region, **settings: Any) -> dict[str, Any]:
     """Settings of a support split around a region, with the preset's shares unless given."""
-    fixed = dict(num_test=preset.num_test, num_cells=preset.num_cells, reserved=preset.reserved)
+    fixed: dict[str, Any] = dict(
+        num_test=preset.num_test, num_cells=preset.num_cells, reserved=preset.reserved,
+        regime=preset.support_regime, num_train=preset.support_train,
+    )  # fmt: skip
     return support_settings(region, **(fixed | settings))
 
 
@@ -174,9 +177,7 @@ def flagship_trial(preset: Preset) -> Trial:
     return Trial(
         tags={"region": region.describe(), "space": region.space, "seed": preset.flagship.seed},
         kind="support",
-        settings=region_settings(
-            preset, region, seed=preset.flagship.seed, regime=preset.flagship_regime, num_train=preset.flagship_train
-        ),
+        settings=region_settings(preset, region, seed=preset.flagship.seed),
         model=preset.flagship_model,
         training=preset.flagship,
     )

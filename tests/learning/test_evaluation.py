@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 
-from synthlab.assessment.tasks import tasks_by_part
+from synthlab.assessment.tasks import tasks_by_part, tasks_of
 from synthlab.errors import ArtifactError
 from synthlab.language.program import parse
 from synthlab.learning import evaluation
@@ -17,6 +17,12 @@ from synthlab.learning.run import Run, run_key
 from synthlab.presets import ModelConfig, TrainingConfig
 
 MODEL, SHORT = ModelConfig(width=8, layers=1, heads=2), TrainingConfig(num_steps=4, batch_size=16, num_checks=0)
+
+
+@pytest.fixture
+def mixed(corpus4, split4):
+    """Test sets on which the short run is often right and always wrong."""
+    return replace(split4, tests={"small": corpus4.class_id[:60], "forced": split4.tests["forced"]})
 
 
 def is_solved(grammar, written, target):
@@ -29,10 +35,10 @@ def is_solved(grammar, written, target):
     return one == two
 
 
-def test_results_are_those_of_the_written_programs(trained4, corpus4, split4):
-    table = evaluate_run(trained4, corpus4, split4)
+def test_results_are_those_of_the_written_programs(trained4, corpus4, mixed):
+    table = evaluate_run(trained4, corpus4, mixed)
     model = trained4.model()
-    for part, tasks in tasks_by_part(corpus4, split4).items():
+    for part, tasks in tasks_by_part(corpus4, mixed).items():
         rows = table[table["part"] == part]
         assert rows["class_id"].tolist() == tasks.class_id.tolist()
         written = decode(model, tasks).frame(corpus4.grammar)["program"]
@@ -41,23 +47,24 @@ def test_results_are_those_of_the_written_programs(trained4, corpus4, split4):
         assert rows["solved"].tolist() == rows["submitted"].tolist() == expected
         assert rows["num_correct"].tolist() == [int(e) for e in expected]
         assert ((rows["status"] == "solved") == rows["solved"]).all()
-    assert set(table["part"]) == set(split4.tests) and set(table["num_samples"]) == {1}
+    assert set(table["part"]) == set(mixed.tests) and set(table["num_samples"]) == {1}
+    assert 5 < table["solved"].sum() < 60
 
 
-def test_samples_count_and_the_right_one_is_submitted(trained4, corpus4, split4):
-    table = evaluate_run(trained4, corpus4, split4, num_samples=20, temperature=1.2)
+def test_samples_count_and_the_right_one_is_submitted(trained4, corpus4, mixed):
+    table = evaluate_run(trained4, corpus4, mixed, num_samples=20, temperature=1.2)
     assert set(table["num_samples"]) == {20} and table["num_correct"].between(0, 20).all()
-    assert (table["num_correct"] > 0).any()
+    assert table["num_correct"].sum() > 50
     # no function of four leaves is right on the grid and wrong elsewhere, so a right sample is always found
     assert ((table["num_correct"] > 0) == table["submitted"]).all()
     assert (table["solved"] <= table["submitted"]).all() and table["solved"].sum() < table["submitted"].sum()
 
 
-def test_failures_put_target_and_answer_side_by_side(trained4, corpus4, split4):
-    table = failures(trained4, corpus4, split4, "id")
-    assert sorted(table["class_id"]) == sorted(split4.tests["id"])
+def test_failures_put_target_and_answer_side_by_side(trained4, corpus4, mixed):
+    table = failures(trained4, corpus4, mixed, "small")
+    assert sorted(table["class_id"]) == sorted(mixed.tests["small"])
     solved = table["status"] == "solved"
-    assert solved.is_monotonic_increasing
+    assert solved.is_monotonic_increasing and 5 < solved.sum() < 60
     for row in table.itertuples():
         assert row.target == corpus4.program(row.class_id).infix_text()
         assert is_solved(corpus4.grammar, row.written, row.target) == (row.status == "solved")
@@ -88,22 +95,22 @@ def test_a_saved_run_is_the_same_run(trained4, store, corpus4, split4):
     store.name(trained4, "mine")
     loaded = Run.load(store, "mine")
     assert loaded.key == trained4.key == run_key(corpus4, split4, trained4.model_config, trained4.training)
-    assert (loaded.weights, loaded.cost, loaded.steps_done) == (trained4.weights, trained4.cost, 40)
+    assert (loaded.weights, loaded.cost, loaded.steps_done) == (trained4.weights, trained4.cost, 60)
     assert loaded.frame().equals(trained4.history) and loaded.training == trained4.training
     tasks = tasks_by_part(corpus4, split4)["id"]
     assert np.array_equal(decode(loaded.model(), tasks).prefix, decode(trained4.model(), tasks).prefix)
-    assert repr(loaded) == "Run(16x1, 5,664 weights, 40 steps)"
+    assert repr(loaded) == "Run(16x1, 5,664 weights, 60 steps)"
 
 
-def test_half_weights_are_smaller_and_nearly_the_same(trained4, corpus4, split4):
+def test_half_weights_are_smaller_and_nearly_the_same(trained4, corpus4):
     half = replace(trained4, weights=trained4.half_weights())
     assert len(half.weights) < 0.6 * len(trained4.weights)
     full = safetensors.torch.load(trained4.weights)
     for name, weight in safetensors.torch.load(half.weights).items():
         np.testing.assert_allclose(weight.float(), full[name], rtol=1e-3, atol=1e-6)
-    tasks = tasks_by_part(corpus4, split4)["id"]
+    tasks = tasks_of(corpus4, corpus4.class_id)
     same = decode(half.model(), tasks).prefix == decode(trained4.model(), tasks).prefix
-    assert same.all(axis=1).mean() > 0.9
+    assert same.all(axis=1).mean() > 0.95
 
 
 def test_what_was_trained_is_loaded(corpus3, split3, store, monkeypatch):

@@ -8,6 +8,7 @@ from scipy.special import expit
 from synthlab.assessment import metrics
 from synthlab.assessment.metrics import Estimate
 from synthlab.study.claims import (
+    EXPLORATORY,
     OPEN,
     REFUTED,
     SUPPORTED,
@@ -74,7 +75,7 @@ def test_a_verdict_needs_the_whole_interval_on_one_side(low, high, above, expect
 )
 def test_syntactic_novelty_costs_over_thirty_percent(control, forced, num, expected):
     claim = forced_claim(support_table(control, forced, num=num), "syntactic")
-    assert claim.verdict == expected
+    assert claim.verdict == expected + EXPLORATORY
     assert float(claim.points.split()[0]) == pytest.approx(forced - control, abs=0.02)
     assert float(claim.relative.split()[0]) == pytest.approx(forced / control - 1, abs=0.03)
     assert (claim.num_runs, claim.num_tasks) == (4, 2 * 4 * num)
@@ -85,27 +86,36 @@ def test_syntactic_novelty_costs_over_thirty_percent(control, forced, num, expec
     [(0.8, 0.75, 150, SUPPORTED), (0.8, 0.2, 150, REFUTED), (0.8, 0.55, 40, OPEN), (0.5, 0.7, 150, SUPPORTED)],
 )
 def test_semantic_novelty_costs_under_thirty_percent(control, forced, num, expected):
-    assert forced_claim(support_table(control, forced, num=num, space="semantic"), "semantic").verdict == expected
+    assert (
+        forced_claim(support_table(control, forced, num=num, space="semantic"), "semantic").verdict
+        == expected + EXPLORATORY
+    )
 
 
 def test_a_claim_reads_its_own_space_and_the_matched_parts_only():
     both = pd.concat([support_table(0.8, 0.2), support_table(0.6, 0.6, space="semantic")])
     assert forced_claim(both, "syntactic") == forced_claim(support_table(0.8, 0.2), "syntactic")
-    assert forced_claim(both, "semantic").verdict == SUPPORTED
+    assert forced_claim(both, "semantic").verdict == SUPPORTED + EXPLORATORY
 
 
 def test_regions_that_disagree_leave_a_claim_open():
     """Many tasks cannot make up for few regions."""
     tables = [support_table(0.8, forced, regions=1, num=400) for forced in (0.75, 0.05)]
     apart = pd.concat([t.assign(region=str(k)) for k, t in enumerate(tables)])
-    assert forced_claim(apart, "syntactic").verdict == OPEN
+    assert forced_claim(apart, "syntactic").verdict == OPEN + EXPLORATORY
     alike = pd.concat([tables[1].assign(region=str(k)) for k in range(2)])
-    assert forced_claim(alike, "syntactic").verdict == SUPPORTED
+    assert forced_claim(alike, "syntactic").verdict == SUPPORTED + EXPLORATORY
+
+
+def test_three_seeds_are_no_longer_exploratory():
+    seeds = pd.concat([support_table(0.8, 0.2).assign(seed=seed) for seed in range(3)])
+    assert forced_claim(seeds, "syntactic").verdict == SUPPORTED
+    assert forced_claim(seeds[seeds["seed"] < 2], "syntactic").verdict == SUPPORTED + EXPLORATORY
 
 
 def test_nothing_solved_on_both_sides_is_open():
     claim = forced_claim(support_table(0.0, 0.0, num=20), "syntactic")
-    assert (claim.verdict, claim.relative) == (OPEN, "n/a")
+    assert (claim.verdict, claim.relative) == (OPEN + EXPLORATORY, "n/a")
 
 
 # ---------------------------------------------------------------- density
@@ -128,7 +138,7 @@ def density_table(random, dual, num=200):
 )
 def test_dual_sampling_against_random_sampling(random, dual, expected):
     claim = density_claim(density_table(random, dual))
-    assert claim.verdict == expected
+    assert claim.verdict == expected + EXPLORATORY
     assert float(claim.points.split()[0]) == pytest.approx(dual - random, abs=0.01)
     assert (claim.num_runs, claim.num_tasks) == (6, 1200)
 
@@ -157,7 +167,7 @@ def curve(x):
 @pytest.mark.parametrize(("law", "seeds", "expected"), [(curve, 3, REFUTED), (curve, 2, OPEN), (line, 3, OPEN)])
 def test_the_line_in_log_compute_is_refuted_by_a_better_law_only(law, seeds, expected):
     claim = scaling_claim(scaling_table(law, seeds))
-    assert claim.verdict == expected
+    assert claim.verdict == (expected if seeds >= 3 else expected + EXPLORATORY)
     assert claim.num_runs == 8 * seeds
     if law is line:
         assert claim.points == f"{0.05 * np.log(10):.3f} per decade" and "log-linear 0.000" in claim.control

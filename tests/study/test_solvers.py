@@ -6,9 +6,8 @@ import pytest
 
 from synthlab.assessment.correctness import SOLVED, check
 from synthlab.assessment.metrics import wilson
-from synthlab.assessment.tasks import tasks_by_part, tasks_of
+from synthlab.assessment.tasks import tasks_of
 from synthlab.learning.decoding import decode
-from synthlab.learning.evaluation import evaluate_run
 from synthlab.search.budget import Budget
 from synthlab.study.solvers import solve_by_model, solve_by_search, solved_curve
 
@@ -42,13 +41,13 @@ def test_search_solves_what_its_budget_allows(corpus4):
     assert (stopped["executed"] <= table["executed"]).all()
 
 
-def test_the_model_answers_as_in_its_evaluation(trained4, corpus4, split4):
-    tasks = tasks_by_part(corpus4, split4)["id"]
-    expected = evaluate_run(trained4, corpus4, split4).query("part == 'id'")["solved"].tolist()
+def test_the_model_answers_greedily(trained4, corpus4):
+    tasks = tasks_of(corpus4, corpus4.class_id[:60])
+    expected = check(tasks, decode(trained4.model(), tasks)).status == SOLVED
     table = solve_by_model(trained4, tasks)
     assert table.columns.tolist() == COLUMNS
-    assert table["solved"].tolist() == expected and set(table["executed"]) == {1}
-    assert table["method"].unique().tolist() == ["model, greedy"]
+    assert table["solved"].tolist() == expected.tolist() and 5 < expected.sum() < 60
+    assert set(table["executed"]) == {1} and table["method"].unique().tolist() == ["model, greedy"]
     assert table["seconds"].nunique() == 1 and table["seconds"].iloc[0] > 0
 
 
@@ -57,7 +56,7 @@ def test_samples_are_filtered_by_the_grid_and_one_is_submitted(trained4, corpus4
     evaluation = check(tasks, decode(trained4.model(), tasks, num_samples=12, temperature=1.2))
     table = solve_by_model(trained4, tasks, num_samples=12, temperature=1.2)
     assert table["solved"].tolist() == (evaluation.num_correct() > 0).tolist()
-    assert table["solved"].sum() > (evaluation.first_status() == SOLVED).sum()
+    assert table["solved"].sum() > 5 + (evaluation.first_status() == SOLVED).sum()
     assert set(table["executed"]) == {12} and set(table["method"]) == {"model, 12 samples filtered by the grid"}
 
 

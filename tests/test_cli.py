@@ -1,0 +1,346 @@
+"""The command line: one JSON object of documented keys, and one line on stderr for bad input."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from synthlab import lab as lab_module
+from synthlab import notebook_runner
+from synthlab.__main__ import main
+from synthlab.study.claims import Claim
+
+STAGES = ["enumerate", "embed", "split", "audit", "train", "evaluate", "search", "study", "run", "verify"]
+COMMANDS = [*STAGES, "parse", "same", "eval", "pqgram"]
+SMALL = ["--preset", "tiny", "--leaves", "3"]
+
+
+@pytest.fixture(scope="module")
+def trained_store(tmp_path_factory):
+    """A store with a universe, a split and a run, made by the command line alone."""
+    root = tmp_path_factory.mktemp("cli") / "store"
+    model = ["--model", "8x1", "--steps", "5", "--batch-size", "32"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SYNTHLAB_STORE", str(root))
+        assert main(["enumerate", "--leaves", "3", "--json"]) == 0
+        assert main(["split", *SMALL, "--name", "products", "--json"]) == 0
+        assert main(["train", "--split", "products", *model, "--name", "short", "--json"]) == 0
+    return root
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """Results and artifacts of a test go nowhere else."""
+    monkeypatch.setenv("SYNTHLAB_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("SYNTHLAB_RESULTS", str(tmp_path / "results"))
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def filled(empty, trained_store):
+    """A copy of the store with a universe, a split and a run."""
+    shutil.copytree(trained_store, empty)
+    return empty
+
+
+@pytest.fixture
+def ask(capsys):
+    """Run a subcommand and read the one JSON object that it prints."""
+    capsys.readouterr()
+
+    def answer(*arguments, code=0):
+        assert main([*map(str, arguments), "--json"]) == code
+        out = capsys.readouterr().out
+        assert out.count("\n") == 1 and out.endswith("\n")
+        return json.loads(out)
+
+    return answer
+
+
+# ---------------------------------------------------------------- one program at a time
+
+
+def test_parse_gives_both_notations(ask):
+    found = ask("parse", "x*(y+1)")
+    assert set(found) == {"prefix", "infix", "leaves", "depth", "fingerprint"}
+    assert (found["prefix"], found["infix"], found["leaves"], found["depth"]) == ("* x + y 1", "x * (y + 1)", 3, 2)
+    assert re.fullmatch(r"[0-9a-f]{32}", found["fingerprint"])
+    assert ask("parse", "* x + y 1") == found == ask("parse", " x *( (y)+1 )")
+    assert ask("parse", "x + y*x")["fingerprint"] == found["fingerprint"] != ask("parse", "x*y")["fingerprint"]
+    assert ask("parse", "1/(x-x)", "--grammar", "rational")["fingerprint"] is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "grammar", "same"),
+    [
+        ("x*(y+1)", "x+x*y", "polynomial", True),
+        ("x*(y+1)", "x*y+1", "polynomial", False),
+        ("x", "x+x*(x+2)*(x+1)*(x-1)*(x-2)*(x-3)", "polynomial", False),  # equal on the grid
+        ("x/x", "1", "rational", True),
+        ("x/(y-y)", "x/(y-y)", "rational", False),
+    ],
+)
+def test_same_decides_equality_of_functions(ask, first, second, grammar, same):
+    found = ask("same", first, second, "--grammar", grammar)
+    assert found["same_function"] is same and set(found) == {"same_function", "method"}
+    assert "2^61-1" in found["method"]
+
+
+@pytest.mark.parametrize(
+    ("text", "point", "grammar", "value"),
+    [
+        ("x*(y+1)", ["--x", "2", "--y", "-3"], "polynomial", "-4/1"),
+        ("x*x-y", ["--x", "1/3", "--y", "0.25"], "polynomial", f"{Fraction(1, 9) - Fraction(1, 4)}"),
+        ("x/y", ["--x", "1", "--y", "6"], "rational", "1/6"),
+        ("x/y", ["--x", "1", "--y", "0"], "rational", None),
+        ("x-x", ["--set", "x=7", "--set", "y=1"], "polynomial", "0/1"),
+    ],
+)
+def test_eval_is_exact_and_undefined_is_null(ask, text, point, grammar, value):
+    assert ask("eval", text, *point, "--grammar", grammar) == {"value": value}
+
+
+def test_pqgram_of_a_published_pair(ask):
+    """x+(y*1) and (y*1)+x: profiles of 11, 7 in common."""
+    found = ask("pqgram", "x+(y*1)", "(y*1)+x")
+    assert set(found) == {"distance", "metric", "profile_sizes", "intersection"}
+    assert found["profile_sizes"] == [11, 11] and found["intersection"] == 7
+    assert found["distance"] == pytest.approx(1 - 14 / 22) and found["metric"] == pytest.approx(8 / 15)
+    assert ask("pqgram", "x", "x", "--p", 1, "--q", 2)["distance"] == 0
+
+
+@pytest.mark.parametrize(("target", "leaves"), [("x*(y+1)", 3), ("(x+y)*(x+y)", 4), ("x-x", 2)])
+def test_search_finds_a_least_program(ask, target, leaves):
+    found = ask("search", "--target", target, "--budget-seconds", 300, "--max-leaves", 4)
+    assert set(found) == {"solved", "program", "executed", "seconds", "method"}
+    assert found["solved"] is True and found["executed"] > 0
+    assert ask("parse", found["program"])["leaves"] == leaves and ask("same", found["program"], target)["same_function"]
+
+
+def test_a_search_without_success_says_so(ask):
+    found = ask("search", "--target", "x*x*x*y", "--max-leaves", 3)
+    assert found["solved"] is False and found["program"] is None and found["executed"] > 0
+
+
+# ---------------------------------------------------------------- stages
+
+
+def test_enumerate_counts_and_stores_the_universe(ask, empty):
+    found = ask("enumerate", "--leaves", 3)
+    assert set(found) == {"programs", "functions", "seconds", "peak_mb"}
+    assert found["programs"] == [5, 75, 2250] and found["functions"] == [5, 35, 238]
+    assert found["seconds"] >= 0 and found["peak_mb"] > 1
+    assert len(list((empty / "corpus").glob("polynomial-3-*/manifest.json"))) == 1
+
+
+def test_functions_only_stores_nothing(ask, empty):
+    found = ask("enumerate", "--leaves", 3, "--functions-only", "--grammar", "rational")
+    assert found["programs"] == [4, 64, 2048] and found["functions"] == [4, 33, 344]
+    assert not empty.exists()
+
+
+def test_embed_fits_both_spaces(ask, filled):
+    found = ask("embed", *SMALL)
+    assert set(found) == {"syntactic", "semantic"}
+    assert (found["syntactic"]["rows"], found["semantic"]["rows"]) == (2330, 278)
+    for space in found.values():
+        assert set(space) == {"key", "rows", "axes", "explained"} and 0.5 < space["explained"] <= 1
+
+
+def test_split_counts_its_parts_and_passes_its_audit(ask, filled):
+    found = ask("split", *SMALL, "--root", "+", "--name", "sums")
+    assert {"split", "key", "joint_shift", "train", "id", "forced", "open"} <= set(found)
+    assert found["split"] == "sums" and found["joint_shift"] is True and found["train"] > 500
+    report = ask("audit", "sums")
+    assert report["passed"] is True and len(report["checks"]) >= 5
+    assert all(check["offenders"] == 0 and check["check"] for check in report["checks"])
+    assert ask("audit", found["key"]) == report
+
+
+def test_density_splits_have_a_test_set_per_regime(ask, filled):
+    found = ask("split", *SMALL, "--kind", "density", "--regime", "class", "--num-train", 150)
+    assert found["train"] == 150 and found["joint_shift"] is False
+    assert {"random", "syntactic", "semantic", "dual", "class"} <= set(found)
+    assert ask("audit", found["split"])["passed"] is True
+
+
+def test_an_audit_of_a_leaking_split_fails(ask, filled, capsys):
+    from dataclasses import replace
+
+    from synthlab.splits.split import Split
+    from synthlab.store import Store
+
+    split = Split.load(Store(), "products")
+    leaking = replace(split, train=split.train[:50], targets=split.train[:50], settings=split.settings | {"seed": 77})
+    leaking.train[0] = leaking.targets[0] = split.tests["forced"][0]
+    Store().name(leaking, "leaking")
+    report = ask("audit", "leaking", code=1)
+    assert report["passed"] is False and any(c["offenders"] for c in report["checks"])
+    assert main(["train", "--split", "leaking", "--steps", "2", "--json"]) == 2
+    assert "the split leaks" in capsys.readouterr().err
+
+
+def test_training_again_loads_the_run(ask, filled):
+    arguments = ["train", "--split", "products", "--model", "8x1", "--steps", 5, "--batch-size", 32]
+    found = ask(*arguments)
+    assert {"run", "key", "steps", "parameters", "flops", "seconds", "samples", "device"} <= set(found)
+    assert (found["steps"], found["samples"]) == (5, 160) and found["run"] == f"run-{found['key']}"
+    assert len(list((filled / "run").glob("8x1-*"))) == 1
+    assert ask(*arguments, "--seed", 1)["key"] != found["key"]
+    assert len(list((filled / "run").glob("8x1-*"))) == 2
+
+
+def test_evaluate_reports_every_part(ask, filled):
+    found = ask("evaluate", "short")
+    parts = {row["part"]: row for row in found["parts"]}
+    assert set(parts) == {"id", "forced", "open", "matched_id", "matched_forced"}
+    for row in parts.values():
+        assert {"part", "tasks", "pass_at_1", "low", "high"} == set(row)
+        assert 0 <= row["low"] <= row["pass_at_1"] <= row["high"] <= 1
+    assert parts["id"]["tasks"] == 49
+
+
+def test_evaluate_reports_pass_at_k_of_samples(ask, filled):
+    found = ask("evaluate", "short", "--samples", 6, "--k", 2, 6)
+    for row in found["parts"]:
+        assert {"pass_at_2", "pass_at_6"} <= set(row) and 0 <= row["pass_at_2"] <= row["pass_at_6"] <= 1
+    assert ask("evaluate", "short", "--samples", 6, "--k", 2, 6) == found
+
+
+def test_verify_finds_one_flipped_bit(ask, filled):
+    clean = ask("verify")
+    assert clean["passed"] is True and clean["problems"] == [] and clean["artifacts"] >= 3
+    payload = next((filled / "run").glob("8x1-*/weights.bin"))
+    content = bytearray(payload.read_bytes())
+    content[1000] ^= 1
+    payload.write_bytes(content)
+    damaged = ask("verify", code=1)
+    assert damaged["passed"] is False and len(damaged["problems"]) == 1 and str(payload) in damaged["problems"][0]
+
+
+def test_study_reports_the_claims(ask, empty, monkeypatch):
+    claim = Claim("density", "text", "0.1 [0.0, 0.2]", "n/a", "open", "control", 2, 10)
+    monkeypatch.setattr(lab_module.Lab, "claims", lambda self: [claim] * (self.preset.name == "tiny"))
+    (row,) = ask("study", "tiny")["claims"]
+    assert (row["name"], row["verdict"], row["num_tasks"]) == ("density", "open", 10)
+
+
+def test_run_links_the_pages(ask, empty, monkeypatch):
+    asked = []
+
+    def run(preset, *, only, in_place):
+        asked.append((preset, only, in_place))
+        return [SimpleNamespace(name="03_x", seconds=1.26)], Path("build/tiny/index.html")
+
+    monkeypatch.setattr(notebook_runner, "run_notebooks", run)
+    found = ask("run", "tiny", "--only", "03")
+    assert found["seconds"] == {"03_x": 1.3} and found["open"].endswith("index.html") and found["claims"] == []
+    assert asked == [("tiny", "03", False)]
+
+
+# ---------------------------------------------------------------- plain text
+
+
+def test_without_json_results_are_lines_and_tables(filled, capsys):
+    assert main(["eval", "1/x", "--x", "0", "--y", "0", "--grammar", "rational"]) == 0
+    assert capsys.readouterr().out == "value: undefined\n"
+    assert main(["audit", "products"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("passed: True\nchecks:\n") and "tested function in training" in out
+
+
+# ---------------------------------------------------------------- bad input
+
+BAD_PROGRAMS = [
+    ("parse", "x $ y"), ("parse", "x % y"), ("parse", "(x + y"), ("parse", "x + y)"), ("parse", ""), ("parse", "x +"),
+    ("parse", "+ x"), ("parse", "x / y"), ("parse", "x", "--grammar", "klingon"), ("same", "x", "z"),
+    ("eval", "x+y", "--x", "1"), ("eval", "x", "--x", "one", "--y", "1"), ("eval", "x", "--x", "1/0", "--y", "1"),
+    ("pqgram", "x", "y", "--p", "0"), ("pqgram", "x", "y", "--q", "-1"), ("search", "--target", "x+"),
+    ("search", "--target", "x", "--budget-seconds", "0"), ("parse", "٣"), ("parse", "__import__('os')"),
+]  # fmt: skip
+BAD_STAGES = [
+    ("enumerate", "--leaves", "0"), ("enumerate", "--leaves", "-2"), ("enumerate", "--leaves", "40"),
+    ("split", *SMALL, "--num-train", "0"), ("split", *SMALL, "--num-train", "100000"), ("split", *SMALL, "--root", "/"),
+    ("split", *SMALL, "--reserved", "1.5"), ("split", *SMALL, "--regime", "lucky"), ("split", *SMALL, "--policy", "x"),
+    ("split", *SMALL, "--space", "outer"), ("split", *SMALL, "--name", "../up"), ("split", "--preset", "huge"),
+    ("split", *SMALL, "--rule", "quantile", "--quantile", "1"), ("split", *SMALL, "--rule", "quantile", "--axis", "99"),
+    ("split", *SMALL, "--rule", "cluster", "--held", "20"), ("split", *SMALL, "--kind", "density"),
+    ("audit", "nobody"), ("evaluate", "nobody"), ("train", "--split", "nobody"), ("study", "huge"),
+    ("train", "--split", "products", "--steps", "0"), ("train", "--split", "products", "--model", "big"),
+    ("train", "--split", "products", "--learning-rate", "0"), ("train", "--split", "products", "--batch-size", "0"),
+    ("evaluate", "short", "--k", "10"), ("evaluate", "short", "--samples", "5", "--k", "2", "10"),
+    ("evaluate", "short", "--samples", "3", "--temperature", "0"), ("evaluate", "short", "--samples", "3", "--k", "0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [*BAD_PROGRAMS, *BAD_STAGES], ids=" ".join)
+def test_bad_input_is_one_line_and_exit_code_2(filled, capsys, arguments):
+    assert main([*arguments, "--json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("synthlab: ")
+    assert captured.err.count("\n") == 1 and captured.err.endswith("\n") and len(captured.err) > 25
+
+
+BAD_OPTIONS = [
+    (), ("fly",), ("parse",), ("parse", "x", "--colour"), ("enumerate",), ("enumerate", "--leaves", "three"),
+    ("train",), ("split", "--kind", "banana"), ("search", "--target", "x", "--budget-seconds", "soon"),
+    ("evaluate", "short", "--k", "two"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", BAD_OPTIONS, ids=" ".join)
+def test_bad_options_are_one_line_and_exit_code_2(empty, capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    captured = capsys.readouterr()
+    assert caught.value.code == 2 and captured.out == ""
+    assert captured.err.count("\n") == 1 and captured.err.startswith("synthlab") and "--help" in captured.err
+
+
+def test_messages_say_what_is_wrong(filled, capsys):
+    expected = {
+        ("parse", "x $ y"): "position 2",
+        ("parse", "(x + y"): "position 6: expected an operator or ')', found the end",
+        ("parse", "x", "--grammar", "klingon"): "choose from polynomial",
+        ("evaluate", "nobody"): "known names are short",
+        ("evaluate", "short", "--k", "10"): "pass@10",
+        ("split", *SMALL, "--num-train", "100000"): "100,000 training programs asked of a pool of 1,225",
+    }
+    for arguments, words in expected.items():
+        assert main(arguments) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch, empty, capsys):
+    def interrupted(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(notebook_runner, "run_notebooks", interrupted)
+    assert main(["run", "tiny"]) == 130
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "run again to go on" in err
+
+
+# ---------------------------------------------------------------- the program itself
+
+
+def test_help_lists_every_stage():
+    answer = subprocess.run([sys.executable, "-m", "synthlab", "--help"], capture_output=True, text=True, check=True)
+    assert answer.stderr == ""
+    positions = [answer.stdout.index(f"\n  {stage} ") for stage in STAGES]
+    assert positions == sorted(positions)
+    assert all(re.search(rf"\b{command}\b", answer.stdout) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_subcommand_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    out = capsys.readouterr().out
+    assert caught.value.code == 0 and "--json" in out and "--grammar" in out
