@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from typing import Any
 
 from synthlab.errors import ConfigurationError, SynthlabError
 from synthlab.options import build_parser
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(/[0-9]{0,17}[1-9][0-9]{0,17}|\.[0-9]{1,18})?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,10 +79,11 @@ def _same(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _number(text: str) -> Fraction:
-    try:
-        return Fraction(text)
-    except (ValueError, ZeroDivisionError) as error:
-        raise ConfigurationError(f"{text!r} is not a number: write 3, -2, 1/3 or 0.25") from error
+    if not _NUMBER.fullmatch(text):
+        raise ConfigurationError(
+            f"{text[:40]!r} is not a number: write 3, -2, 1/3 or 0.25, with at most 18 digits a part"
+        )
+    return Fraction(text)
 
 
 def _eval(options: argparse.Namespace) -> dict[str, Any]:
@@ -109,7 +113,8 @@ def _lab(options: argparse.Namespace) -> Any:
     from synthlab.presets import get_preset
 
     preset = get_preset(options.preset)
-    preset = replace(preset, grammar=options.grammar, max_leaves=options.leaves or preset.max_leaves)
+    leaves = preset.max_leaves if options.leaves is None else options.leaves
+    preset = replace(preset, grammar=options.grammar, max_leaves=leaves)
     return Lab(preset, progress=not options.json)
 
 
@@ -214,6 +219,8 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.learning.run import Run
     from synthlab.store import Store
 
+    if options.samples < 1 or min(options.k) < 1 or not 0 < options.temperature < float("inf"):
+        raise ConfigurationError("--samples and --k start at 1, and --temperature is a positive number")
     if max(options.k) > options.samples:
         raise ConfigurationError(
             f"pass@{max(options.k)} needs --samples {max(options.k)} or more, not {options.samples}"
@@ -230,7 +237,10 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         row = {"part": part, "tasks": found.num_tasks, "pass_at_1": found.value, "low": found.low, "high": found.high}
         if sampled is not None:
             counts = sampled.loc[sampled["part"] == part, "num_correct"].to_numpy()
-            row |= {f"pass_at_{k}": float(pass_at_k(options.samples, counts, k).mean()) for k in options.k}
+            row |= {
+                f"pass_at_{k}" if k > 1 else "sampled_pass_at_1": float(pass_at_k(options.samples, counts, k).mean())
+                for k in options.k
+            }
         result["parts"].append(row)
     return result
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthlab.errors import ArtifactError, SynthlabError
+from synthlab.errors import ArtifactError, ConfigurationError, SynthlabError
 from synthlab.store import project_root, write_atomically
 
 _CELL_TIMEOUT = 3600
@@ -67,11 +67,13 @@ def run_notebooks(preset: str, *, only: str = "", in_place: bool = False) -> tup
     pages, paths = [], notebook_paths()
     if in_place:  # the tour comes last, since it shows what the others write
         paths = [*paths[1:], paths[0]]
-    for path in paths:
-        if path.stem.startswith(only):
-            print(f"{path.stem} ...", file=sys.stderr, flush=True)
-            pages.append(_run_one(path, folder, preset, in_place))
-            print(f"{path.stem} {pages[-1].seconds:.0f} s", file=sys.stderr, flush=True)
+    chosen = [path for path in paths if path.stem.startswith(only)]
+    if not chosen:
+        raise ConfigurationError(f"no notebook starts with {only!r}: choose from {', '.join(p.stem for p in paths)}")
+    for path in chosen:
+        print(f"{path.stem} ...", file=sys.stderr, flush=True)
+        pages.append(_run_one(path, folder, preset, in_place))
+        print(f"{path.stem} {pages[-1].seconds:.0f} s", file=sys.stderr, flush=True)
     write_atomically(folder / "index.html", _index(preset, sorted(pages, key=lambda p: p.name)).encode())
     return pages, folder / "index.html"
 
@@ -79,7 +81,7 @@ def run_notebooks(preset: str, *, only: str = "", in_place: bool = False) -> tup
 def _run_one(path: Path, folder: Path, preset: str, in_place: bool) -> Page:
     import nbformat
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from nbconvert import HTMLExporter
 
     notebook: Any = nbformat.read(path, as_version=4)
@@ -89,7 +91,10 @@ def _run_one(path: Path, folder: Path, preset: str, in_place: bool) -> Page:
     try:
         client.execute(env={**os.environ, "SYNTHLAB_PRESET": preset})
     except CellExecutionError as error:
-        raise SynthlabError(f"{path.name} failed: {error.ename}: {error.evalue}") from error
+        first = (str(error.evalue).splitlines() or [""])[0]
+        raise SynthlabError(f"{path.name} failed: {error.ename}: {first}") from error
+    except (DeadKernelError, CellTimeoutError) as error:
+        raise SynthlabError(f"{path.name} failed: {type(error).__name__}: run it in JupyterLab to see where") from error
     seconds = time.perf_counter() - start
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -104,7 +109,7 @@ def _run_one(path: Path, folder: Path, preset: str, in_place: bool) -> Page:
 
 
 def _title(notebook: Any) -> str:
-    first = notebook.cells[0].source.splitlines()
+    first = notebook.cells[0].source.splitlines() if notebook.cells else []
     return first[0].lstrip("# ") if first else ""
 
 

@@ -130,7 +130,7 @@ def _add_learning_commands(commands: Any) -> None:
     command.add_argument("run", help="name or key")
     command.add_argument("--samples", type=int, default=1, help="independent samples per task")
     command.add_argument("--temperature", type=float, default=1.0, help="of the samples")
-    command.add_argument("--k", type=int, nargs="*", default=[1], help="values of k, at most --samples")
+    command.add_argument("--k", type=int, nargs="+", default=[1], help="values of k, at most --samples")
 
 
 def _add_whole_commands(commands: Any) -> None:

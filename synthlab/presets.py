@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,7 +35,8 @@ class ModelConfig:
         width, _, layers = text.partition("x")
         if not (width.isdecimal() and layers.isdecimal() and text.isascii()):
             raise ConfigurationError(f"model {text!r}: write <width>x<layers>, for example 96x3")
-        return cls(width=int(width), layers=int(layers))
+        heads = next(h for h in (4, 2, 1) if int(width) % h == 0)
+        return cls(width=int(width), layers=int(layers), heads=heads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +52,10 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.num_steps, self.batch_size) < 1 or self.learning_rate <= 0:
+        if min(self.num_steps, self.batch_size) < 1 or not 0 < self.learning_rate < math.inf:
             raise ConfigurationError("training needs at least one step, one sample a batch and a positive rate")
+        if self.seed < 0 or not 0 <= self.weight_decay < math.inf:
+            raise ConfigurationError("seed and weight decay cannot be negative")
         if not 0 <= self.warmup < 1 or self.num_checks < 0:
             raise ConfigurationError("warmup is a share of the steps in [0, 1); num_checks cannot be negative")
 

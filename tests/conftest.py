@@ -80,7 +80,7 @@ def small_preset():
     model = ModelConfig(width=8, layers=1, heads=2)
     return replace(
         get_preset("tiny"), max_leaves=3, map_points=50, num_test=30, num_cells=5, density_train=200,
-        flagship_model=model, flagship=short, flagship_regime="random", flagship_train=None, model=model, short=short,
+        flagship_model=model, flagship=short, support_regime="random", support_train=None, model=model, short=short,
         scaling=short, search_tasks=4,
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,27 +55,42 @@ class Estimate:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def _replicates(frame: pd.DataFrame, value: str, levels: Sequence[str], seed: int, salt: int = 0) -> np.ndarray:
-    """Weighted means under a hierarchical bootstrap: resample the groups of runs, then the rows of each.
+def _replicates(
+    frame: pd.DataFrame, value: str, levels: Sequence[str], seed: int, group_salt: int = 0, row_salt: int = 0
+) -> np.ndarray:
+    """Weighted means under a hierarchical bootstrap: groups of the first level, of the next in each, then rows.
 
-    Groups are drawn by the seed alone, so that two samples of the same runs are resampled together; rows
-    are drawn by seed and salt. Where all tasks or none were solved a bootstrap cannot vary; there the
-    replicates come from Jeffreys' posterior of the share instead.
+    Groups are drawn by the seed and `group_salt` alone, so that two samples of the same runs can be
+    resampled together. Where all tasks or none were solved a bootstrap cannot vary; there the replicates
+    come from Jeffreys' posterior of the share instead.
     """
-    of_groups, generator = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1, salt])
+    of_groups, of_rows = np.random.default_rng([seed, 0, group_salt]), np.random.default_rng([seed, 1, row_salt])
     weights = frame["weight"].to_numpy(float) if "weight" in frame else np.ones(len(frame))
     values = frame[value].to_numpy(float)
     if values[0] in (0.0, 1.0) and (values == values[0]).all():
         num = frame["class_id"].nunique() if "class_id" in frame else len(frame)
-        return generator.beta(0.5 + values[0] * num, 0.5 + (1 - values[0]) * num, size=NUM_REPLICATES)
-    labels = frame.groupby(list(levels)).ngroup().to_numpy() if levels else np.zeros(len(frame), dtype=int)
-    groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+        return of_rows.beta(0.5 + values[0] * num, 0.5 + (1 - values[0]) * num, size=NUM_REPLICATES)
+    groups = _nested_groups(frame.reset_index(drop=True), list(levels))
     means = np.empty(NUM_REPLICATES)
     for k in range(NUM_REPLICATES):
-        chosen = of_groups.integers(0, len(groups), len(groups)) if len(groups) > 1 else [0]
-        rows = np.concatenate([groups[g][generator.integers(0, len(groups[g]), len(groups[g]))] for g in chosen])
+        rows = np.concatenate([g[of_rows.integers(0, len(g), len(g))] for g in _drawn(groups, of_groups)])
         means[k] = np.average(values[rows], weights=weights[rows])
     return means
+
+
+def _nested_groups(frame: pd.DataFrame, levels: list[str]) -> Any:
+    """Row numbers as nested lists, one depth per level, in the order of the levels' sorted values."""
+    if not levels:
+        return frame.index.to_numpy()
+    return [_nested_groups(group, levels[1:]) for _, group in frame.groupby(levels[0])]
+
+
+def _drawn(groups: Any, generator: np.random.Generator) -> list[np.ndarray]:
+    """Resampled groups of rows: as many as there are, with replacement, at every depth."""
+    if isinstance(groups, np.ndarray):
+        return [groups]
+    chosen = generator.integers(0, len(groups), len(groups)) if len(groups) > 1 else [0]
+    return [rows for g in chosen for rows in _drawn(groups[g], generator)]
 
 
 def estimate(frame: pd.DataFrame, value: str = "solved", levels: Sequence[str] = (), seed: int = 0) -> Estimate:
@@ -87,7 +103,7 @@ def estimate(frame: pd.DataFrame, value: str = "solved", levels: Sequence[str] =
     value
         Column to average.
     levels
-        Columns that group runs (region, seed); they are resampled before the classes.
+        Columns that group runs, outermost first (region, seed); they are resampled before the classes.
     seed
         Of the bootstrap.
     """
@@ -121,19 +137,26 @@ def difference(
 ) -> Difference:
     """How far the mean of `second` lies from that of `first`, by bootstrap of both.
 
-    Runs that both samples contain (equal values of `levels`) are resampled together.
+    If both samples hold the same runs (equal values of `levels`), runs are resampled together.
     """
     one, two = estimate(first, value, levels, seed), estimate(second, value, levels, seed)
-    ones, twos = _replicates(first, value, levels, seed), _replicates(second, value, levels, seed, salt=1)
-    points = np.quantile(twos - ones, [0.025, 0.975])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.nanquantile((twos - ones) / ones, [0.025, 0.975])
+    alike = not levels or _runs(first, levels) == _runs(second, levels)
+    ones = _replicates(first, value, levels, seed)
+    twos = _replicates(second, value, levels, seed, group_salt=0 if alike else 1, row_salt=1)
     gap, num = two.value - one.value, one.num_tasks + two.num_tasks
-    share = gap / one.value if one.value else float("nan")
+    points = np.quantile(twos - ones, [0.025, 0.975])
+    known = ones > 0
+    relative, share = [np.nan, np.nan], np.nan
+    if one.value and known.any():
+        share, relative = gap / one.value, np.quantile((twos - ones)[known] / ones[known], [0.025, 0.975])
     return Difference(
         Estimate(gap, float(points[0]), float(points[1]), num),
         Estimate(share, float(relative[0]), float(relative[1]), num),
     )
+
+
+def _runs(frame: pd.DataFrame, levels: Sequence[str]) -> set[Any]:
+    return set(frame[list(levels)].itertuples(index=False, name=None))
 
 
 def status_shares(results: pd.DataFrame) -> pd.DataFrame:

@@ -70,7 +70,8 @@ class Order(IterableDataset[Tensor]):
         self.num_steps, self.first_step = num_steps, first_step
 
     def __len__(self) -> int:
-        return self.num_steps - self.first_step
+        # of the whole run: Lightning compares it with the number of batches since step 0, also after a resume
+        return self.num_steps
 
     def __iter__(self) -> Iterator[Tensor]:
         per_epoch = self.num_items // self.batch_size

@@ -33,6 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from synthlab.assessment.correctness import SOLVED, check
 from synthlab.assessment.tasks import Tasks, tasks_by_part
+from synthlab.errors import ArtifactError
 from synthlab.learning.batches import DeviceData, Order
 from synthlab.learning.decoding import decode
 from synthlab.learning.encoding import IGNORED, token_targets
@@ -106,7 +107,11 @@ class AtomicCheckpoints(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        try:
+            return torch.load(path, map_location=map_location, weights_only=True)
+        except Exception as error:
+            kind = type(error).__name__
+            raise ArtifactError(f"checkpoint {path} cannot be read ({kind}): delete it and train again") from error
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
@@ -187,7 +192,10 @@ def train(
         callback = Progress(samples, training, interrupted)
         trainer = _trainer(folder, training, callback, progress, trainer_flags)
         start = time.perf_counter()
-        trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+        try:
+            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
+        except SystemExit as error:  # what Lightning makes of a second Ctrl-C
+            raise KeyboardInterrupt from error
         seconds = time.perf_counter() - start
     if trainer.global_step < training.num_steps:
         trainer.save_checkpoint(last)

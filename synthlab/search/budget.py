@@ -24,7 +24,7 @@ class Budget:
     programs: int | None = None
 
     def __post_init__(self) -> None:
-        if self.seconds <= 0 or (self.programs is not None and self.programs < 1):
+        if not self.seconds > 0 or (self.programs is not None and self.programs < 1):
             raise ConfigurationError(f"a budget of {self.seconds} s and {self.programs} programs allows no search")
 
 

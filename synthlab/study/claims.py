@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 
+import numpy as np
 import pandas as pd
 
 from synthlab.assessment.metrics import Difference, Estimate, difference
@@ -50,7 +51,9 @@ class Claim:
 
 
 def verdict(interval: Estimate, bound: float, *, above: bool) -> str:
-    """Where an interval lies with respect to a bound."""
+    """Where an interval lies with respect to a bound; open where there is no effect to measure."""
+    if np.isnan(interval.value):
+        return OPEN
     if interval.low > bound:
         return SUPPORTED if above else REFUTED
     if interval.high < bound:
@@ -64,7 +67,7 @@ def _marked(decision: str, num_seeds: int) -> str:
 
 
 def _claim(name: str, text: str, found: Difference, decision: str, control: str, num_runs: int) -> Claim:
-    relative = "n/a" if found.relative.value != found.relative.value else f"{found.relative}"
+    relative = "n/a" if np.isnan(found.relative.value) else str(found.relative)
     return Claim(name, text, str(found.points), relative, decision, control, num_runs, found.points.num_tasks)
 
 
@@ -100,11 +103,16 @@ def forced_claim(results: pd.DataFrame, space: str) -> Claim:
 
 
 def scaling_claim(points: pd.DataFrame, part: str = "id") -> Claim:
-    """Whether the straight line in log compute predicts the largest runs best."""
+    """Whether the straight line in log compute predicts the largest runs best.
+
+    A line that wins stays open, since a straight law of a bounded share can hold only locally; it is refuted
+    where another law predicts the runs that no fit has seen better, with three seeds or more.
+    """
     series = points[points["part"] == part]
     text = "Gains are log-linear in compute"
     if is_saturated(series["success"].to_numpy()):
-        return Claim("scaling", text, "n/a", "n/a", OPEN, "saturated for every size", len(series), 0)
+        decision = _marked(OPEN, series["seed"].nunique())
+        return Claim("scaling", text, "n/a", "n/a", decision, "saturated for every size", len(series), 0)
     fits = {f.form: f for f in fit_scaling(series["flops"].tolist(), series["success"].tolist())}
     best = min(fits.values(), key=lambda f: f.held_out_error)
     line, num_seeds = fits["log-linear"], series["seed"].nunique()

@@ -128,7 +128,8 @@ def fitted_curves(points: pd.DataFrame, parts: Sequence[str], num: int = 60) -> 
         for part in parts
         for fit in _fits_of(points, part)
     ]
-    return pd.concat([pd.DataFrame(columns=["flops", "value", "form", "part"]), *tables], ignore_index=True)
+    nothing = pd.DataFrame({"flops": grid[:0], "value": grid[:0], "form": pd.Series([], dtype=str)})
+    return pd.concat([nothing.assign(part=nothing["form"]), *tables], ignore_index=True)
 
 
 def _fits_of(points: pd.DataFrame, part: str) -> list[ScalingFit]:

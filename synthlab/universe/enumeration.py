@@ -24,6 +24,7 @@ from synthlab.universe.counting import max_length, program_counts
 
 _RESIDUES_AT_ONCE = 1 << 21
 _LEAF_KEY_BITS = 60
+_UNDEFINED_KEY = np.uint64(0x123456789ABCDEF1)
 _MAX_CANDIDATES = 300_000_000
 
 
@@ -40,10 +41,9 @@ def _mix(values, factors):
                 continue
             total = np.uint64(0)
             for column in range(width):
-                # an undefined output is a value of its own here: 0 is shifted to 1, undefined to 0
-                value = values[row, column]
-                shifted = np.uint64(0) if value >= prime else (value + np.uint64(1)) % prime
-                total = (total + mulmod(shifted, factors[key, column])) % prime
+                # an undefined output stands for a residue of its own, which no small program computes
+                value = values[row, column] if values[row, column] < prime else _UNDEFINED_KEY
+                total = (total + mulmod(value, factors[key, column])) % prime
             keys[row, key] = total
     return keys
 

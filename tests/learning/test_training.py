@@ -136,7 +136,7 @@ def test_a_finished_run_leaves_no_checkpoint(corpus3, split3, tmp_path):
     assert checkpoints(tmp_path) == []
 
 
-@pytest.mark.parametrize("step", [59])
+@pytest.mark.parametrize("step", [7, 50, 53, 59])
 def test_interrupted_training_keeps_a_usable_run_and_goes_on_bitwise(
     uninterrupted, corpus3, split3, tmp_path, monkeypatch, step
 ):
@@ -156,6 +156,20 @@ def test_interrupted_training_keeps_a_usable_run_and_goes_on_bitwise(
     assert resumed.steps_done == 60 and resumed.key == whole.key and checkpoints(tmp_path) == []
 
 
+def test_three_interruptions_in_a_row_change_nothing(uninterrupted, corpus3, split3, tmp_path, monkeypatch):
+    taken = []
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            seen = spy(patch, at=13, do=interrupt)
+            run(corpus3, split3, tmp_path, SHORT)
+            taken += seen
+    with monkeypatch.context() as patch:
+        last = spy(patch)
+        resumed = run(corpus3, split3, tmp_path, SHORT)
+    assert taken + last == uninterrupted[1] and len(last) == 60 - 39
+    assert resumed.weights == uninterrupted[0].weights and resumed.history.equals(uninterrupted[0].history)
+
+
 @pytest.mark.parametrize("step", [20, 51, 60])
 def test_a_crash_repeats_only_the_steps_after_the_checkpoint(
     uninterrupted, corpus3, split3, tmp_path, monkeypatch, step
@@ -170,6 +184,22 @@ def test_a_crash_repeats_only_the_steps_after_the_checkpoint(
         resumed = run(corpus3, split3, tmp_path, SHORT)
     saved = 50 if step > 50 else 0
     assert first == expected[:step] and second == expected[saved:]
+    assert resumed.weights == whole.weights and resumed.history.equals(whole.history)
+
+
+def test_two_crashes_across_epochs_change_nothing(corpus3, split3, tmp_path, monkeypatch):
+    training = replace(SHORT, num_steps=110, num_checks=0)
+    whole = run(corpus3, split3, tmp_path / "whole", training)
+    for at in (53, 52):  # after the checkpoints of steps 50 and 100
+        with monkeypatch.context() as patch:
+            spy(patch, at=at, do=fail)
+            with pytest.raises(RuntimeError, match="power cut"):
+                run(corpus3, split3, tmp_path / "cut", training)
+    with monkeypatch.context() as patch:
+        assert len(spy(patch)) == 0
+        seen = spy(patch)
+        resumed = run(corpus3, split3, tmp_path / "cut", training)
+    assert len(seen) == 10
     assert resumed.weights == whole.weights and resumed.history.equals(whole.history)
 
 
@@ -253,6 +283,6 @@ def test_checkpoints_are_never_unpickled(corpus3, split3, tmp_path, monkeypatch)
             return canary.touch, ()
 
     torch.save({"state_dict": Malicious()}, last)
-    with pytest.raises(Exception, match=r"[Ww]eights.only"):
+    with pytest.raises(ArtifactError, match="UnpicklingError"):
         run(corpus3, split3, tmp_path, SHORT)
     assert not canary.exists()
