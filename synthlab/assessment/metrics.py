@@ -68,7 +68,7 @@ def _replicates(
     weights = frame["weight"].to_numpy(float) if "weight" in frame else np.ones(len(frame))
     values = frame[value].to_numpy(float)
     if values[0] in (0.0, 1.0) and (values == values[0]).all():
-        num = frame["class_id"].nunique() if "class_id" in frame else len(frame)
+        num = _num_tasks(frame)
         return of_rows.beta(0.5 + values[0] * num, 0.5 + (1 - values[0]) * num, size=NUM_REPLICATES)
     groups = _nested_groups(frame.reset_index(drop=True), list(levels))
     means = np.empty(NUM_REPLICATES)
@@ -112,7 +112,7 @@ def estimate(frame: pd.DataFrame, value: str = "solved", levels: Sequence[str] =
     weights = frame.get("weight")
     mean = float(np.average(frame[value], weights=weights))
     low, high = np.quantile(_replicates(frame, value, levels, seed), [0.025, 0.975])
-    return Estimate(mean, min(mean, float(low)), max(mean, float(high)), len(frame))
+    return Estimate(mean, min(mean, float(low)), max(mean, float(high)), _num_tasks(frame))
 
 
 def wilson(successes: int, num: int) -> tuple[float, float]:
@@ -137,13 +137,17 @@ def difference(
 ) -> Difference:
     """How far the mean of `second` lies from that of `first`, by bootstrap of both.
 
-    If both samples hold the same runs (equal values of `levels`), runs are resampled together.
+    If both samples hold the same runs (equal values of `levels`), runs are resampled together; if they hold
+    the same classes in the same runs, so are the classes (a paired comparison).
     """
+    keys = [*levels, *({"class_id"} & set(first) & set(second))]
+    first, second = (f.sort_values(keys, ignore_index=True) if keys else f for f in (first, second))
     one, two = estimate(first, value, levels, seed), estimate(second, value, levels, seed)
     alike = not levels or _runs(first, levels) == _runs(second, levels)
+    paired = "class_id" in keys and first[keys].equals(second[keys])
     ones = _replicates(first, value, levels, seed)
-    twos = _replicates(second, value, levels, seed, group_salt=0 if alike else 1, row_salt=1)
-    gap, num = two.value - one.value, one.num_tasks + two.num_tasks
+    twos = _replicates(second, value, levels, seed, group_salt=0 if alike else 1, row_salt=0 if paired else 1)
+    gap, num = two.value - one.value, _num_tasks(pd.concat([first, second]))
     points = np.quantile(twos - ones, [0.025, 0.975])
     known = ones > 0
     relative, share = [np.nan, np.nan], np.nan
@@ -153,6 +157,11 @@ def difference(
         Estimate(gap, float(points[0]), float(points[1]), num),
         Estimate(share, float(relative[0]), float(relative[1]), num),
     )
+
+
+def _num_tasks(frame: pd.DataFrame) -> int:
+    """Distinct classes, or rows where classes are not named."""
+    return int(frame["class_id"].nunique()) if "class_id" in frame else len(frame)
 
 
 def _runs(frame: pd.DataFrame, levels: Sequence[str]) -> set[Any]:

@@ -17,7 +17,13 @@ _ROWS_AT_ONCE = 4096
 
 @torch.inference_mode()
 def decode(
-    model: Synthesizer, tasks: Tasks, *, num_samples: int = 1, temperature: float = 0.0, seed: int = 0
+    model: Synthesizer,
+    tasks: Tasks,
+    *,
+    num_samples: int = 1,
+    temperature: float = 0.0,
+    seed: int = 0,
+    first_token: int | None = None,
 ) -> Candidates:
     """Let the model write programs for tasks; it sees the grid outputs only.
 
@@ -33,6 +39,8 @@ def decode(
         0 for greedy, else the logits are divided by it.
     seed
         Of the sampling.
+    first_token
+        Give the root away: every program starts with this token, whatever the model would write.
 
     Raises
     ------
@@ -54,7 +62,7 @@ def decode(
         rows = row_features(
             outputs[torch.from_numpy(task[start : start + _ROWS_AT_ONCE]).to(device)], tasks.grammar.grid
         )
-        tokens, score = _write(model, rows, arities, temperature, generator)
+        tokens, score = _write(model, rows, arities, temperature, generator, first_token)
         written.append(tokens.to(torch.uint8).cpu().numpy())
         scores.append(score.double().cpu().numpy())
     rank = np.tile(np.arange(num_samples), len(tasks))
@@ -62,7 +70,12 @@ def decode(
 
 
 def _write(
-    model: Synthesizer, rows: Tensor, arities: Tensor, temperature: float, generator: torch.Generator
+    model: Synthesizer,
+    rows: Tensor,
+    arities: Tensor,
+    temperature: float,
+    generator: torch.Generator,
+    first_token: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Tokens (B, L) and summed log-probabilities (B,); a program ends when no operand is missing."""
     logits, cache = model.start(rows)
@@ -75,6 +88,8 @@ def _write(
             chosen = log_probability.argmax(dim=-1)
         else:
             chosen = torch.multinomial((log_probability / temperature).softmax(dim=-1), 1, generator=generator)[:, 0]
+        if position == 0 and first_token is not None:
+            chosen = torch.full_like(chosen, first_token)
         is_open = missing > 0
         tokens[:, position] = torch.where(is_open, chosen, PAD)
         score += torch.where(is_open, log_probability.gather(1, chosen[:, None])[:, 0], 0.0)
@@ -83,3 +98,12 @@ def _write(
             break
         logits, cache = model.step(chosen, position, cache)
     return tokens, score
+
+
+@torch.inference_mode()
+def first_token_probabilities(model: Synthesizer, tasks: Tasks) -> np.ndarray:
+    """Probability of every token as the root of the answer, per task (T, V)."""
+    check_outputs(tasks.outputs)
+    outputs = torch.from_numpy(tasks.outputs.astype(np.float64)).to(next(model.parameters()).device)
+    logits, _ = model.start(row_features(outputs, tasks.grammar.grid))
+    return logits.double().softmax(dim=-1).cpu().numpy()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from synthlab.assessment.correctness import SOLVED, STATUSES, check
 from synthlab.assessment.tasks import tasks_by_part
-from synthlab.learning.decoding import decode
+from synthlab.learning.decoding import decode, first_token_probabilities
 from synthlab.learning.run import Run, run_key
 from synthlab.learning.training import train
 from synthlab.presets import ModelConfig, TrainingConfig
@@ -56,6 +56,25 @@ def evaluate_run(
         submitted = evaluation.submitted() == SOLVED
         tables.append(evaluation.frame().assign(part=part, submitted=submitted))
     return pd.concat(tables, ignore_index=True)
+
+
+def root_given(run: Run, corpus: Corpus, split: Split, root: str) -> pd.DataFrame:
+    """How much of a failure is the first token? Greedy pass@1 free and with the root token given away.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per part: part, free, root_given, and the mean probability of the root as first token.
+    """
+    run.require_corpus(corpus)
+    model, token, rows = run.model(), corpus.grammar.index[root], []
+    for part, tasks in tasks_by_part(corpus, split).items():
+        solved = [
+            (check(tasks, decode(model, tasks, first_token=given)).first_status() == SOLVED).mean()
+            for given in (None, token)
+        ]
+        rows.append((part, *solved, first_token_probabilities(model, tasks)[:, token].mean()))
+    return pd.DataFrame(rows, columns=["part", "free", "root_given", "probability_of_root"])
 
 
 def failures(run: Run, corpus: Corpus, split: Split, part: str) -> pd.DataFrame:

@@ -78,7 +78,8 @@ def audit(split: Split, grammar: Grammar | None = None) -> AuditReport:
 
     Checks: parts are not empty; no training or target text computes a tested or reserved function; targets
     compute what their programs compute; no training or target text lies in the held-out region (root
-    regions are recomputed from the texts); no forced function has a text outside the region.
+    regions are recomputed from the texts, others are taken from the saved mask); no forced function has a text
+    outside the region, and every ID function has one.
 
     Raises
     ------
@@ -117,11 +118,14 @@ def _region_findings(split: Split, evidence: _Evidence, seen: np.ndarray) -> lis
         root = evidence.texts(np.arange(evidence.num_programs))[:, 0]
         held_out = held_out | (root == evidence.grammar.index[rule["root"]])
     outside = np.flatnonzero(~held_out)
-    forced = split.tests["forced"]
-    reachable = forced[np.isin(evidence.functions(forced), evidence.functions(outside))]
+    outside_functions = evidence.functions(outside)
+    forced, in_distribution = split.tests["forced"], split.tests["id"]
+    reachable = forced[np.isin(evidence.functions(forced), outside_functions)]
+    unreachable = in_distribution[~np.isin(evidence.functions(in_distribution), outside_functions)]
     return [
         evidence.finding("held-out text in training", seen[held_out[seen]]),
         evidence.finding("forced function with a text outside the region", reachable),
+        evidence.finding("ID function without a text outside the region", unreachable),
     ]
 
 

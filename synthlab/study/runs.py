@@ -156,13 +156,18 @@ def region_settings(preset: Preset, region: Region, **settings: Any) -> dict[str
     return support_settings(region, **(fixed | settings))
 
 
+def _redrawn(region: dict[str, Any], seed: int) -> Region:
+    """A seed redraws everything, the held-out clusters included."""
+    return Region(**(region | {"seed": seed} if region["rule"] == "cluster" else region))
+
+
 def support_trials(preset: Preset) -> list[Trial]:
     """One trial per held-out region and seed."""
     return [
         Trial(
             tags={"region": Region(**region).describe(), "space": region["space"], "seed": seed},
             kind="support",
-            settings=region_settings(preset, Region(**region), seed=seed),
+            settings=region_settings(preset, _redrawn(region, seed), seed=seed),
             model=preset.model,
             training=replace(preset.short, seed=seed),
         )
@@ -185,12 +190,11 @@ def flagship_trial(preset: Preset) -> Trial:
 
 def scaling_trials(preset: Preset) -> list[Trial]:
     """One trial per model size and seed, on the preset's second region (clusters)."""
-    region = Region(**preset.regions[1])
     return [
         Trial(
             tags={"model": model.name, "seed": seed},
             kind="support",
-            settings=region_settings(preset, region, seed=seed),
+            settings=region_settings(preset, _redrawn(preset.regions[1], seed), seed=seed),
             model=model,
             training=replace(preset.scaling, seed=seed),
         )

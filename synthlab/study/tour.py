@@ -14,6 +14,9 @@ from synthlab.language.grammar import get_grammar
 from synthlab.language.identity import fingerprints, grid_residues
 from synthlab.language.interpreter import evaluate, grid_outputs
 from synthlab.language.program import Program, parse, token_matrix
+from synthlab.splits.split import Split
+from synthlab.universe.counting import unrank
+from synthlab.universe.enumeration import HashIndex
 
 if TYPE_CHECKING:
     from synthlab.learning.run import Run
@@ -27,8 +30,10 @@ def outputs_table(program: Program) -> pd.DataFrame:
     return points.assign(value=values)
 
 
-def answer(run: Run, formulas: Sequence[str]) -> pd.DataFrame:
-    """What a run writes when it is shown the outputs of formulas: asked, written, same_function.
+def answer(run: Run, formulas: Sequence[str], split: Split | None = None) -> pd.DataFrame:
+    """What a run writes when it is shown the outputs of formulas: asked, leaves, written, same_function.
+
+    With the split that it was trained on, also whether each function was in training.
 
     Raises
     ------
@@ -47,8 +52,12 @@ def answer(run: Run, formulas: Sequence[str]) -> pd.DataFrame:
         fingerprints=fingerprints(grammar, prefix, run.corpus["seed"]), weight=np.ones(num, dtype=int),
     )  # fmt: skip
     candidates = decode(model, tasks)
-    return pd.DataFrame({
+    table = pd.DataFrame({
         "asked": [p.infix_text() for p in programs], "leaves": tasks.class_leaves,
         "written": candidates.frame(grammar)["program"],
         "same_function": check(tasks, candidates).first_status() == SOLVED,
     })  # fmt: skip
+    if split is None or split.key != run.split_key:
+        return table
+    trained = fingerprints(grammar, unrank(grammar, split.targets, tasks.max_leaves), tasks.seed)
+    return table.assign(in_training=HashIndex(np.unique(trained, axis=0)).find(tasks.fingerprints) >= 0)
