@@ -119,7 +119,8 @@ def _region_findings(split: Split, evidence: _Evidence, seen: np.ndarray) -> lis
         held_out = held_out | (root == evidence.grammar.index[rule["root"]])
     outside = np.flatnonzero(~held_out)
     outside_functions = evidence.functions(outside)
-    forced, in_distribution = split.tests["forced"], split.tests["id"]
+    nothing = np.empty(0, dtype=np.int64)
+    forced, in_distribution = (split.tests.get(part, nothing) for part in ("forced", "id"))
     reachable = forced[np.isin(evidence.functions(forced), outside_functions)]
     unreachable = in_distribution[~np.isin(evidence.functions(in_distribution), outside_functions)]
     return [

@@ -12,7 +12,7 @@ from synthlab.errors import ArtifactError
 from synthlab.language.program import parse
 from synthlab.learning import evaluation
 from synthlab.learning.decoding import decode
-from synthlab.learning.evaluation import evaluate_run, failures, train_cached
+from synthlab.learning.evaluation import evaluate_run, failures, root_given, train_cached
 from synthlab.learning.run import Run, run_key
 from synthlab.presets import ModelConfig, TrainingConfig
 
@@ -74,6 +74,20 @@ def test_failures_put_target_and_answer_side_by_side(trained4, corpus4, mixed):
 
 
 @pytest.mark.parametrize("work", [evaluate_run, lambda *a: failures(*a, "id")])
+def test_giving_the_root_away_forces_the_first_token_only(trained4, corpus4, mixed):
+    table = root_given(trained4, corpus4, mixed, "*").set_index("part")
+    greedy = evaluate_run(trained4, corpus4, mixed).groupby("part")["solved"].mean()
+    model, token = trained4.model(), corpus4.grammar.index["*"]
+    for part, tasks in tasks_by_part(corpus4, mixed).items():
+        forced = decode(model, tasks, first_token=token)
+        assert (forced.prefix[:, 0] == token).all()
+        written = [corpus4.grammar.tokens[t] for t in decode(model, tasks).prefix[:, 0]]
+        assert table.loc[part, "free"] == pytest.approx(greedy[part])
+        assert 0 <= table.loc[part, "probability_of_root"] <= 1
+        if "*" not in written:
+            assert table.loc[part, "probability_of_root"] < 0.5
+
+
 def test_another_universe_is_refused(trained4, corpus3, split3, work):
     with pytest.raises(ArtifactError, match=r"belongs to polynomial <= 4 leaves.*load that corpus, or train again"):
         work(trained4, corpus3, split3)

@@ -53,7 +53,7 @@ def test_clean_splits_pass(clean, corpus4, name):
     assert report.passed
     report.require()
     assert (report.frame()["offenders"] == 0).all()
-    assert len(report.findings) == (6 if clean[name].kind == "support" else 4)
+    assert len(report.findings) == (7 if clean[name].kind == "support" else 4)
 
 
 def test_a_saved_split_is_audited_from_its_files(clean, store):
@@ -142,6 +142,14 @@ def test_a_forced_function_with_a_text_outside_is_caught(clean, corpus4, name):
     assert failed(leaky) == {"forced function with a text outside the region": 1}
     (line,) = [names for check, _, names in audit(leaky).findings if check.startswith("forced")]
     assert line == (corpus4.program(reachable).infix_text(),)
+
+
+@pytest.mark.parametrize("name", ["root", "quantile"])
+def test_an_id_function_that_cannot_be_written_outside_is_caught(clean, corpus4, name):
+    split = clean[name]
+    unreachable = np.intersect1d(split.tests["forced"], split.reserved)[:2]
+    leaky = replace(split, tests=split.tests | {"id": np.append(split.tests["id"], unreachable)})
+    assert failed(leaky) == {"ID function without a text outside the region": 2}
 
 
 def test_a_region_that_shrinks_frees_forced_functions(clean, corpus4):
