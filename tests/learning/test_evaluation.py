@@ -73,7 +73,6 @@ def test_failures_put_target_and_answer_side_by_side(trained4, corpus4, mixed):
 # ---------------------------------------------------------------- refusals
 
 
-@pytest.mark.parametrize("work", [evaluate_run, lambda *a: failures(*a, "id")])
 def test_giving_the_root_away_forces_the_first_token_only(trained4, corpus4, mixed):
     table = root_given(trained4, corpus4, mixed, "*").set_index("part")
     greedy = evaluate_run(trained4, corpus4, mixed).groupby("part")["solved"].mean()
@@ -88,6 +87,7 @@ def test_giving_the_root_away_forces_the_first_token_only(trained4, corpus4, mix
             assert table.loc[part, "probability_of_root"] < 0.5
 
 
+@pytest.mark.parametrize("work", [evaluate_run, lambda *a: failures(*a, "id")])
 def test_another_universe_is_refused(trained4, corpus3, split3, work):
     with pytest.raises(ArtifactError, match=r"belongs to polynomial <= 4 leaves.*load that corpus, or train again"):
         work(trained4, corpus3, split3)
