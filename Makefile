@@ -37,10 +37,10 @@ $(READY_BENCH): $(READY)
 	@touch $@
 
 run: $(READY)
-	@$(BIN)/python -m synthlab run $(PRESET)
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m synthlab run $(PRESET)
 
 results: $(READY)
-	@SYNTHLAB_RESULTS=data/results $(BIN)/python -m synthlab run $(PRESET) --in-place
+	@OMP_WAIT_POLICY=passive SYNTHLAB_RESULTS=data/results $(BIN)/python -m synthlab run $(PRESET) --in-place
 
 jupyter: $(READY)
 	@$(BIN)/jupyter lab $(ROOT_FLAG) --ip=127.0.0.1 notebooks
@@ -53,7 +53,7 @@ test: $(READY)
 	$(UNIT) $(BIN)/pytest -q -n 2 --dist loadfile $(COVERAGE)
 	NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q -m kernels $(COVERAGE) --cov-append
 ifneq ($(NOTEBOOKS),)
-	SYNTHLAB_PRESET=tiny SYNTHLAB_STORE="$(CURDIR)/build/test-store" \
+	$(UNIT) SYNTHLAB_PRESET=tiny SYNTHLAB_STORE="$(CURDIR)/build/test-store" \
 		$(BIN)/pytest -q -n 2 --dist loadscope $(NBVAL) notebooks
 endif
 	$(BIN)/coverage report --fail-under=90
