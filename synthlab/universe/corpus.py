@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from synthlab.errors import ArtifactError, BudgetExceeded
-from synthlab.language.grammar import PAD, Grammar, get_grammar
+from synthlab.language.grammar import Grammar, get_grammar
 from synthlab.language.identity import (
     FINGERPRINT_SEED,
     UNDEFINED_RESIDUE,
@@ -256,6 +256,3 @@ def function_counts(grammar: Grammar, max_leaves: int, seed: int = FINGERPRINT_S
     """All functions up to a size without their texts, for universes too large to list."""
     check_coefficients(grammar, max_leaves)
     return enumerate_functions(grammar, fingerprint_points(grammar, seed), max_leaves)
-
-
-__all__ = ["NO_CLASS", "PAD", "Corpus", "build_corpus", "function_counts"]
