@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from synthlab.lab import Lab
-    from synthlab.language.grammar import POLYNOMIAL, RATIONAL, Grammar, Grid, Operator, get_grammar, register
+    from synthlab.language.grammar import PIECEWISE, POLYNOMIAL, RATIONAL, Grammar, Grid, get_grammar, register
+    from synthlab.language.operator import Operator
     from synthlab.language.program import Program, parse
     from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
     from synthlab.splits.support import Region
     from synthlab.store import Store
-    from synthlab.universe.corpus import Corpus, build_corpus
+    from synthlab.universe.corpus import Corpus, build_corpus, function_table
+    from synthlab.universe.planning import Limits, plan_functions, plan_texts
+    from synthlab.universe.sampling import PCFG, sample_programs
+    from synthlab.universe.shards import ShardedUniverse, enumerate_functions_on_disk, enumerate_texts
 
 __version__ = "0.1.0"
 
@@ -28,7 +32,8 @@ _HOME = {
     "get_preset": "presets",
     "Grammar": "language.grammar",
     "Grid": "language.grammar",
-    "Operator": "language.grammar",
+    "Operator": "language.operator",
+    "PIECEWISE": "language.grammar",
     "POLYNOMIAL": "language.grammar",
     "RATIONAL": "language.grammar",
     "get_grammar": "language.grammar",
@@ -37,12 +42,23 @@ _HOME = {
     "parse": "language.program",
     "Corpus": "universe.corpus",
     "build_corpus": "universe.corpus",
+    "function_table": "universe.corpus",
+    "Limits": "universe.planning",
+    "plan_functions": "universe.planning",
+    "plan_texts": "universe.planning",
+    "PCFG": "universe.sampling",
+    "sample_programs": "universe.sampling",
+    "ShardedUniverse": "universe.shards",
+    "enumerate_functions_on_disk": "universe.shards",
+    "enumerate_texts": "universe.shards",
     "Region": "splits.support",
 }
 
 __all__ = [
-    "POLYNOMIAL", "RATIONAL", "Corpus", "Grammar", "Grid", "Lab", "ModelConfig", "Operator", "Preset", "Program",
-    "Region", "Store", "TrainingConfig", "build_corpus", "get_grammar", "get_preset", "parse", "register",
+    "PCFG", "PIECEWISE", "POLYNOMIAL", "RATIONAL", "Corpus", "Grammar", "Grid", "Lab", "Limits", "ModelConfig",
+    "Operator", "Preset", "Program", "Region", "ShardedUniverse", "Store", "TrainingConfig", "build_corpus",
+    "enumerate_functions_on_disk", "enumerate_texts", "function_table", "get_grammar", "get_preset", "parse",
+    "plan_functions", "plan_texts", "register", "sample_programs",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from synthlab.errors import ConfigurationError, SynthlabError
 from synthlab.options import build_parser
+from synthlab.presets import MEASURES
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(/[0-9]{0,17}[1-9][0-9]{0,17}|\.[0-9]{1,18})?")
 
@@ -70,12 +71,12 @@ def _parse(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _same(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.language.identity import METHOD, same_function
+    from synthlab.language.identity import identity_method, same_function
     from synthlab.language.program import parse
 
     grammar = _grammar(options)
     same = same_function(parse(grammar, options.first), parse(grammar, options.second))
-    return {"same_function": same, "method": METHOD}
+    return {"same_function": same, "method": identity_method(grammar)}
 
 
 def _number(text: str) -> Fraction:
@@ -113,31 +114,76 @@ def _lab(options: argparse.Namespace) -> Any:
     from synthlab.presets import get_preset
 
     preset = get_preset(options.preset)
-    leaves = preset.max_leaves if options.leaves is None else options.leaves
-    preset = replace(preset, grammar=options.grammar, max_leaves=leaves)
+    size, measure = _bound(options) or (preset.max_size, preset.measure)
+    preset = replace(preset, grammar=options.grammar, max_size=size, measure=measure)
     return Lab(preset, progress=not options.json)
+
+
+def _bound(options: argparse.Namespace) -> tuple[int, str] | None:
+    """Size and measure asked for, if any."""
+    return next(((getattr(options, m), m) for m in MEASURES if getattr(options, m, None) is not None), None)
 
 
 def _enumerate(options: argparse.Namespace) -> dict[str, Any]:
     import resource
 
+    from synthlab.universe.planning import Limits, plan_functions, plan_texts
+
+    (size, measure), grammar, start = _required_bound(options), _grammar(options), time.perf_counter()
+    if options.plan:
+        plan = plan_functions if options.functions_only else plan_texts
+        return plan(grammar, size, measure).row()
+    limits = Limits() if options.memory_gb is None else Limits(memory_bytes=options.memory_gb * 1e9)
+    result = (_enumerate_on_disk if options.on_disk else _enumerate_in_memory)(options, grammar, size, measure, limits)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return {**result, "seconds": round(time.perf_counter() - start, 3), "peak_mb": round(peak, 1)}
+
+
+def _required_bound(options: argparse.Namespace) -> tuple[int, str]:
+    bound = _bound(options)
+    assert bound is not None  # the parser requires it
+    return bound
+
+
+def _enumerate_in_memory(
+    options: argparse.Namespace, grammar: Any, size: int, measure: str, limits: Any
+) -> dict[str, Any]:
+    from synthlab.language.identity import identity_method
     from synthlab.store import Store
-    from synthlab.universe.corpus import build_corpus, function_counts
+    from synthlab.universe.corpus import build_corpus, function_table
     from synthlab.universe.counting import program_counts
 
-    grammar, start = _grammar(options), time.perf_counter()
-    programs = list(program_counts(grammar, options.leaves))
+    programs = list(program_counts(grammar, size, measure))
     if options.functions_only:
-        functions = function_counts(grammar, options.leaves).counts()
+        table = function_table(grammar, size, measure=measure, limits=limits, num_threads=options.workers)
+        functions = table.counts()
     else:
-        corpus = build_corpus(grammar, options.leaves)
+        corpus = build_corpus(grammar, size, measure=measure, limits=limits)
         functions = corpus.counts()["functions"].tolist()
         corpus.save(Store())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    return {
-        "programs": programs, "functions": functions, "seconds": round(time.perf_counter() - start, 3),
-        "peak_mb": round(peak, 1),
-    }  # fmt: skip
+    return {"programs": programs, "functions": functions, "identity": identity_method(grammar)}
+
+
+def _enumerate_on_disk(
+    options: argparse.Namespace, grammar: Any, size: int, measure: str, limits: Any
+) -> dict[str, Any]:
+    from synthlab.universe.shards import enumerate_functions_on_disk, enumerate_texts
+
+    make = enumerate_functions_on_disk if options.functions_only else enumerate_texts
+    universe = make(
+        grammar, size, measure=measure, limits=limits, num_workers=options.workers, progress=not options.json
+    )
+    return {universe.what: len(universe), "shards": len(universe.frame()), "folder": str(universe.folder)}
+
+
+def _sample(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.program import infix_texts
+    from synthlab.universe.counting import program_counts
+    from synthlab.universe.sampling import sample_programs
+
+    (size, measure), grammar = _required_bound(options), _grammar(options)
+    prefix = sample_programs(grammar, size, options.num, measure=measure, seed=options.seed)
+    return {"of": program_counts(grammar, size, measure)[-1], "programs": infix_texts(grammar, prefix)}
 
 
 def _embed(options: argparse.Namespace) -> dict[str, Any]:
@@ -184,7 +230,8 @@ def _load_split(options: argparse.Namespace, name: str) -> tuple[Any, Any]:
     from synthlab.store import Store
 
     split = Split.load(Store(), name)
-    options.grammar, options.leaves = split.corpus["grammar"], split.corpus["max_leaves"]
+    options.grammar = split.corpus["grammar"]
+    setattr(options, split.corpus["measure"], split.corpus["max_size"])
     return split, _lab(options)
 
 
@@ -246,17 +293,17 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _search(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.language.identity import grid_residues, same_function
-    from synthlab.language.interpreter import evaluate
+    from synthlab.language.identity import grid_codes, same_function
     from synthlab.language.program import parse, token_matrix
     from synthlab.search.budget import Budget
     from synthlab.search.symbolic import search_by_enumeration
 
     grammar = _grammar(options)
     target = parse(grammar, options.target)
-    outputs = evaluate(grammar, token_matrix([target]), grid_residues(grammar))[0]  # all that the solver sees
+    outputs = grid_codes(grammar, token_matrix([target]))[0]  # all that the solver sees
+    size, measure = _bound(options) or (8, "leaves")
     found = search_by_enumeration(
-        grammar, outputs, Budget(seconds=options.budget_seconds), max_leaves=options.max_leaves
+        grammar, outputs, Budget(seconds=options.budget_seconds), max_size=size, measure=measure
     )
     return {
         "solved": found.program is not None and same_function(found.program, target),
@@ -292,6 +339,7 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
 
 _HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "enumerate": _enumerate,
+    "sample": _sample,
     "embed": _embed,
     "split": _split,
     "audit": _audit,

@@ -75,8 +75,9 @@ class Lab:
     def corpus(self) -> Corpus:
         """The enumerated universe."""
         grammar = get_grammar(self.preset.grammar)
-        key = content_key(Corpus.stage, Corpus.schema, Corpus.describe(grammar, self.preset.max_leaves))
-        return self.store.cached(Corpus, key, lambda: build_corpus(grammar, self.preset.max_leaves))
+        size, measure = self.preset.max_size, self.preset.measure
+        key = content_key(Corpus.stage, Corpus.schema, Corpus.describe(grammar, size, measure))
+        return self.store.cached(Corpus, key, lambda: build_corpus(grammar, size, measure=measure))
 
     @cached_property
     def spaces(self) -> dict[str, Space]:
@@ -253,4 +254,4 @@ class Lab:
         return Run.restore(about["identity"], payload)
 
     def __repr__(self) -> str:
-        return f"Lab({self.preset.name!r}: {self.preset.grammar}, <= {self.preset.max_leaves} leaves)"
+        return f"Lab({self.preset.name!r}: {self.preset.grammar}, <= {self.preset.max_size} {self.preset.measure})"

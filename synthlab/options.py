@@ -6,11 +6,14 @@ import argparse
 import sys
 from typing import Any, NoReturn
 
+from synthlab.presets import MEASURES
+
 DESCRIPTION = """\
 Find out how far a neural program synthesizer really generalizes.
 
 The stages, in order:
   enumerate   every program text and every function up to a size
+  sample      random programs of one size, from universes of any size
   embed       place programs (pq-grams, SVD) and functions (outputs, PCA)
   split       draw a train/test split that isolates one shift; save it under a name
   audit       recompute a saved split from its ids and look for leaks
@@ -57,7 +60,13 @@ def _command(commands: Any, name: str, text: str) -> Any:
 
 def _add_preset(command: Any) -> None:
     command.add_argument("--preset", default="quick", help="settings to start from: tiny, quick, paper or cluster")
-    command.add_argument("--leaves", type=int, default=None, help="size of the universe; the preset's by default")
+    _add_bound(command, "size of the universe; the preset's by default")
+
+
+def _add_bound(command: Any, text: str, *, required: bool = False) -> None:
+    bound = command.add_mutually_exclusive_group(required=required)
+    for measure in MEASURES:
+        bound.add_argument(f"--{measure}", type=int, default=None, help=f"{text}, in {measure}")
 
 
 def _add_program_commands(commands: Any) -> None:
@@ -79,15 +88,23 @@ def _add_program_commands(commands: Any) -> None:
     command = _command(commands, "search", "find a program for the grid outputs of a target, without a model")
     command.add_argument("--target", required=True, help="its outputs are shown to the solver, its text never is")
     command.add_argument("--budget-seconds", type=float, default=10.0, help="wall-clock limit")
-    command.add_argument("--max-leaves", type=int, default=8, help="largest program to try")
+    _add_bound(command, "largest program to try (8 leaves by default)")
 
 
 def _add_universe_commands(commands: Any) -> None:
     command = _command(commands, "enumerate", "count and list every program and function up to a size")
-    command.add_argument("--leaves", type=int, required=True, help="largest number of leaves")
+    _add_bound(command, "largest program", required=True)
     command.add_argument(
-        "--functions-only", action="store_true", help="grow functions without listing texts; stores nothing"
+        "--functions-only", action="store_true", help="grow functions without listing texts; stores nothing by itself"
     )
+    command.add_argument("--plan", action="store_true", help="only predict counts, memory, disk and seconds")
+    command.add_argument("--on-disk", action="store_true", help="write pieces to the store; interrupted work goes on")
+    command.add_argument("--memory-gb", type=float, default=None, help="memory allowed; 80 %% of the free by default")
+    command.add_argument("--workers", type=int, default=None, help="pieces made at a time; all cores by default")
+    command = _command(commands, "sample", "draw programs of one size uniformly, from universes of any size")
+    _add_bound(command, "size of every program", required=True)
+    command.add_argument("--num", type=int, default=10, help="how many")
+    command.add_argument("--seed", type=int, default=0)
     command = _command(commands, "embed", "fit the syntactic and the semantic space")
     _add_preset(command)
 
@@ -136,7 +153,7 @@ def _add_learning_commands(commands: Any) -> None:
 def _add_whole_commands(commands: Any) -> None:
     command = _command(commands, "study", "run all trials of a preset and test the claims")
     command.add_argument("study_preset", metavar="PRESET", nargs="?", default="quick")
-    command.add_argument("--leaves", type=int, default=None, help="size of the universe; the preset's by default")
+    _add_bound(command, "size of the universe; the preset's by default")
     command = _command(commands, "run", "execute the notebooks in order into build/ and link the pages")
     command.add_argument("run_preset", metavar="PRESET", nargs="?", default="quick")
     command.add_argument("--only", default="", help="prefix of the notebooks to run, for example 03")

@@ -60,14 +60,18 @@ class TrainingConfig:
             raise ConfigurationError("warmup is a share of the steps in [0, 1); num_checks cannot be negative")
 
 
+MEASURES = ("leaves", "nodes", "depth")
+"""Measures of size."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """All settings of the lab.
 
     Parameters
     ----------
-    name, grammar, max_leaves
-        Which universe.
+    name, grammar, max_size, measure
+        Which universe: the grammar, the bound N, and its measure (leaves, nodes or depth).
     map_points
         Points drawn on each UMAP map.
     regions
@@ -98,7 +102,8 @@ class Preset:
 
     name: str
     grammar: str = "polynomial"
-    max_leaves: int = 4
+    max_size: int = 4
+    measure: str = "leaves"
     map_points: int = 3000
     regions: tuple[dict[str, Any], ...] = field(
         default_factory=lambda: (
@@ -161,7 +166,7 @@ def paper() -> Preset:
         for w, n in ((64, 2), (128, 3), (192, 4), (256, 6), (384, 6), (512, 8), (768, 12))
     )
     return Preset(
-        name="paper", max_leaves=5, map_points=20_000, flagship_model=ModelConfig(width=256, layers=6),
+        name="paper", max_size=5, map_points=20_000, flagship_model=ModelConfig(width=256, layers=6),
         flagship=TrainingConfig(num_steps=6000, batch_size=2048, learning_rate=1e-3),
         model=ModelConfig(width=256, layers=6), density_train=50_000,
         short=TrainingConfig(num_steps=2500, batch_size=2048, learning_rate=1e-3), num_cells=1000, scaling_models=sizes,

@@ -167,25 +167,8 @@ class Store:
         target = parent / f"{carrier.label}-{carrier.key}"
         if self.has(carrier.stage, carrier.key):
             return target
-        files = {_file_name(name, value): _encode(value) for name, value in carrier.payload().items()}
-        parent.mkdir(parents=True, exist_ok=True)
-        _check_space(parent, sum(map(len, files.values())))
-        manifest = {
-            "stage": carrier.stage,
-            "schema": carrier.schema,
-            "key": carrier.key,
-            "identity": carrier.identity,
-            "payload": {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in files.items()},
-        }
-        files["manifest.json"] = json.dumps(manifest, indent=1, default=str).encode()
-        staging = _temporary(parent)
-        staging.mkdir()
-        try:
-            for name, content in files.items():
-                _write_synced(staging / name, content)
-            _commit(staging, target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        identity = {"stage": carrier.stage, "schema": carrier.schema, "key": carrier.key, "identity": carrier.identity}
+        write_folder(target, identity, carrier.payload())
         return target
 
     # ------------------------------------------------------------ reading
@@ -194,11 +177,11 @@ class Store:
         """Manifest and decoded payload of an artifact."""
         folder = self.folder(stage, key_or_name)
         manifest = _read_manifest(folder)
-        payload = {}
-        for file_name, entry in manifest["payload"].items():
-            content = _read_checked(folder / file_name, entry["bytes"])
-            payload[Path(file_name).stem] = _decode(folder / file_name, content)
-        return manifest, payload
+        return manifest, read_payload(folder, manifest)
+
+    def manifest(self, stage: str, key_or_name: str) -> dict[str, Any]:
+        """Manifest of an artifact, without its payload."""
+        return _read_manifest(self.folder(stage, key_or_name))
 
     def artifacts(self) -> Iterator[Path]:
         """Folders of all committed artifacts."""
@@ -209,7 +192,7 @@ class Store:
         found = [problem for folder in self.artifacts() for problem in _problems(folder)]
         for folder in sorted(p for p in self.root.glob("*/*-*") if p.is_dir() and not p.name.startswith(".")):
             if folder.parent.name != "checkpoints" and not (folder / "manifest.json").exists():
-                found.append(f"{folder} has no manifest: delete it and run again")
+                found.append(f"{folder} has no manifest: run what made it again, or delete it")
         for stage in sorted(p.parent.name for p in self.root.glob("*/names")):
             for name in self._name_files(stage):
                 try:
@@ -217,6 +200,39 @@ class Store:
                 except ArtifactError as error:
                     found.append(str(error))
         return found
+
+
+def write_folder(target: Path, manifest: Mapping[str, Any], payload: Mapping[str, Payload]) -> None:
+    """Commit a folder of payloads in one rename; its manifest gains their sizes and SHA-256.
+
+    Raises
+    ------
+    ArtifactError
+        If the disk has no room for it.
+    """
+    parent = target.parent
+    files = {_file_name(name, value): _encode(value) for name, value in payload.items()}
+    parent.mkdir(parents=True, exist_ok=True)
+    require_space(parent, sum(map(len, files.values())))
+    entries = {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in files.items()}
+    files["manifest.json"] = json.dumps({**manifest, "payload": entries}, indent=1, default=str).encode()
+    staging = _temporary(parent)
+    staging.mkdir()
+    try:
+        for name, content in files.items():
+            _write_synced(staging / name, content)
+        _commit(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def read_payload(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Decoded payloads of a folder, by name."""
+    payload = {}
+    for file_name, entry in manifest["payload"].items():
+        content = _read_checked(folder / file_name, entry["bytes"])
+        payload[Path(file_name).stem] = _decode(folder / file_name, content)
+    return payload
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -262,7 +278,8 @@ def _commit(staging: Path, target: Path) -> None:
     _sync_folder(target.parent)
 
 
-def _check_space(folder: Path, needed: int) -> None:
+def require_space(folder: Path, needed: int) -> None:
+    """Refuse to write more than the disk holds."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ArtifactError(f"{folder} needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free: make room, run again")
@@ -308,12 +325,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_checked(path: Path, size: int) -> bytes:
+def _read_checked(path: Path, size: int | None) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read ({error.strerror}): delete {path.parent} and run again") from error
-    if len(content) != size:
+    if size is not None and len(content) != size:
         raise ArtifactError(f"{path} has {len(content)} bytes, not {size}: delete {path.parent} and run again")
     return content
 
@@ -321,16 +338,50 @@ def _read_checked(path: Path, size: int) -> bytes:
 def _problems(folder: Path) -> list[str]:
     try:
         manifest = _read_manifest(folder)
-        expected = {**manifest["payload"], "manifest.json": None}
-        found = [
-            f"{folder / n} is not in the manifest: delete it"
-            for n in sorted(p.name for p in folder.iterdir())
-            if n not in expected
-        ]
-        for name, entry in manifest["payload"].items():
-            content = _read_checked(folder / name, entry["bytes"])
-            if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        shards = manifest.get("shards", {})
+        found = _strangers(folder, {*manifest["payload"], *shards, "manifest.json"})
+        found += _damaged_payloads(folder, manifest)
+        for name, digest in shards.items():
+            content = _read_checked(folder / name / "manifest.json", None)
+            if hashlib.sha256(content).hexdigest() != digest:
                 found.append(f"{folder / name} is damaged: delete {folder} and run again")
+                continue
+            shard = json.loads(content)
+            found += _strangers(folder / name, {*shard["payload"], "manifest.json"})
+            found += _damaged_payloads(folder / name, shard)
     except ArtifactError as error:
         return [str(error)]
     return found
+
+
+def _strangers(folder: Path, expected: set[str]) -> list[str]:
+    names = sorted(p.name for p in folder.iterdir())
+    return [f"{folder / name} is not in the manifest: delete it" for name in names if name not in expected]
+
+
+def _damaged_payloads(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    found = []
+    for name, entry in manifest["payload"].items():
+        content = _read_checked(folder / name, entry["bytes"])
+        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            found.append(f"{folder / name} is damaged: delete {folder} and run again")
+    return found
+
+
+def read_shard_manifest(folder: Path) -> dict[str, Any]:
+    """Manifest of one piece of a sharded artifact.
+
+    Raises
+    ------
+    ArtifactError
+        If it cannot be read, or belongs to another folder.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_bytes())
+        belongs = manifest["shard"] == folder.name and manifest["rows"] >= 0 and manifest["payload"].keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}): delete {folder} and run again") from error
+    if not belongs:
+        raise ArtifactError(f"{path} does not belong to its folder: delete {folder} and run again")
+    return manifest

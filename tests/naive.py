@@ -7,8 +7,11 @@ in prefix order, numbers are `Fraction`, polynomials are dictionaries from expon
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from fractions import Fraction
+
+from hypothesis import strategies as st
 
 NULL = "·"
 POLYNOMIAL_ARITIES = {"x": 0, "y": 0, "1": 0, "2": 0, "3": 0, "+": 2, "-": 2, "*": 2}
@@ -41,6 +44,31 @@ def num_leaves(node):
     return 1 if len(node) == 1 else sum(map(num_leaves, node[1:]))
 
 
+def size_of(node, measure):
+    """Leaves, nodes, or depth (0 for a leaf)."""
+    if measure == "leaves":
+        return num_leaves(node)
+    if measure == "nodes":
+        return len(flatten(node))
+    return 0 if len(node) == 1 else 1 + max(size_of(child, "depth") for child in node[1:])
+
+
+def subtrees(node):
+    """All subtrees, the tree itself included."""
+    yield node
+    for child in node[1:]:
+        yield from subtrees(child)
+
+
+def random_trees(arities, max_leaves=12):
+    """Hypothesis strategy of nested tuples."""
+    leaf = st.sampled_from([(t,) for t, a in arities.items() if a == 0])
+    inner = [(t, a) for t, a in arities.items() if a]
+    return st.recursive(
+        leaf, lambda below: st.one_of([st.tuples(st.just(t), *[below] * a) for t, a in inner]), max_leaves=max_leaves
+    )
+
+
 def walk(node, point, meanings):
     """Value at a point, or None where it does not exist."""
     if len(node) == 1:
@@ -60,6 +88,33 @@ FRACTION_MEANINGS = {
     "*": lambda a, b: a * b,
     "/": lambda a, b: a / b,
 }
+MEANINGS = FRACTION_MEANINGS | {
+    "//": lambda a, b: a // b,
+    "%": lambda a, b: a - b * (a // b),
+    "neg": lambda a: -a,
+    "square": lambda a: a * a,
+    "abs": lambda a: a if a > 0 else -a,
+    "min": lambda a, b: a if a < b else b,
+    "max": lambda a, b: a if a > b else b,
+    "mean": lambda a, b: (a + b) / 2,
+    "muladd": lambda a, b, c: a * b + c,
+    "mix": lambda a, b: 3 * a - b + 7,
+}
+"""Meanings of numbers of any kind; ``%`` has the sign of the divisor."""
+
+
+def walk_floats(node, point, meanings, number=float):
+    """Value at a point in the arithmetic of `number` (float or np.float32), NaN where there is none."""
+    if len(node) == 1:
+        return number(point[node[0]] if node[0] in point else int(node[0]))
+    operands = [walk_floats(child, point, meanings, number) for child in node[1:]]
+    if any(map(math.isnan, operands)):
+        return math.nan
+    try:
+        value = meanings[node[0]](*operands)
+    except ZeroDivisionError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan
 
 # ---------------------------------------------------------------- polynomials as dictionaries
 

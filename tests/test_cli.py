@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from fractions import Fraction
+from math import comb
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from synthlab import notebook_runner
 from synthlab.__main__ import main
 from synthlab.study.claims import Claim
 
-STAGES = ["enumerate", "embed", "split", "audit", "train", "evaluate", "search", "study", "run", "verify"]
+STAGES = ["enumerate", "sample", "embed", "split", "audit", "train", "evaluate", "search", "study", "run", "verify"]
 COMMANDS = [*STAGES, "parse", "same", "eval", "pqgram"]
 SMALL = ["--preset", "tiny", "--leaves", "3"]
 
@@ -88,8 +89,14 @@ def test_parse_gives_both_notations(ask):
 )
 def test_same_decides_equality_of_functions(ask, first, second, grammar, same):
     found = ask("same", first, second, "--grammar", grammar)
-    assert found["same_function"] is same and set(found) == {"same_function", "method"}
-    assert "2^61-1" in found["method"]
+    assert found == {"same_function": same, "method": "exact: equal at two random points modulo 2^61-1"}
+
+
+@pytest.mark.parametrize(("second", "same"), [("min(y, x)", True), ("max(x, y)", False)])
+def test_equality_on_probes_is_called_so(ask, second, same):
+    found = ask("same", "min(x, y)", second, "--grammar", "piecewise")
+    probes = "equal on probes: 36 grid points and 64 hidden inputs in [-20, 20], seed 20260430"
+    assert found == {"same_function": same, "method": probes}
 
 
 @pytest.mark.parametrize(
@@ -117,14 +124,14 @@ def test_pqgram_of_a_published_pair(ask):
 
 @pytest.mark.parametrize(("target", "leaves"), [("x*(y+1)", 3), ("(x+y)*(x+y)", 4), ("x-x", 2)])
 def test_search_finds_a_least_program(ask, target, leaves):
-    found = ask("search", "--target", target, "--budget-seconds", 300, "--max-leaves", 4)
+    found = ask("search", "--target", target, "--budget-seconds", 300, "--leaves", 4)
     assert set(found) == {"solved", "program", "executed", "seconds", "method"}
     assert found["solved"] is True and found["executed"] > 0
     assert ask("parse", found["program"])["leaves"] == leaves and ask("same", found["program"], target)["same_function"]
 
 
 def test_a_search_without_success_says_so(ask):
-    found = ask("search", "--target", "x*x*x*y", "--max-leaves", 3)
+    found = ask("search", "--target", "x*x*x*y", "--leaves", 3)
     assert found["solved"] is False and found["program"] is None and found["executed"] > 0
 
 
@@ -133,10 +140,92 @@ def test_a_search_without_success_says_so(ask):
 
 def test_enumerate_counts_and_stores_the_universe(ask, empty):
     found = ask("enumerate", "--leaves", 3)
-    assert set(found) == {"programs", "functions", "seconds", "peak_mb"}
+    assert set(found) == {"programs", "functions", "identity", "seconds", "peak_mb"}
     assert found["programs"] == [5, 75, 2250] and found["functions"] == [5, 35, 238]
+    assert found["identity"] == "exact: equal at two random points modulo 2^61-1"
     assert found["seconds"] >= 0 and found["peak_mb"] > 1
-    assert len(list((empty / "corpus").glob("polynomial-3-*/manifest.json"))) == 1
+    assert len(list((empty / "corpus").glob("polynomial-3-leaves-*/manifest.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("bound", "programs", "functions"),
+    [(("--nodes", 5), [5, 0, 75, 0, 2250], [5, 0, 35, 0, 238]), (("--depth", 1), [5, 75], [5, 35])],
+    ids=["nodes", "depth"],
+)
+def test_a_universe_is_bounded_by_other_measures(ask, empty, bound, programs, functions):
+    found = ask("enumerate", *bound)
+    assert (found["programs"], found["functions"]) == (programs, functions)
+    (saved,) = (empty / "corpus").glob("polynomial-*/manifest.json")
+    identity = json.loads(saved.read_text())["identity"]
+    assert (f"--{identity['measure']}", identity["max_size"]) == bound
+
+
+def test_identity_on_probes_is_said_of_a_universe(ask, empty):
+    found = ask("enumerate", "--leaves", 2, "--grammar", "piecewise")
+    assert found["identity"].startswith("equal on probes: 36 grid points and 64 hidden inputs")
+    assert found["programs"] == [4, 80]
+
+
+def test_a_plan_predicts_and_makes_nothing(ask, empty):
+    found = ask("enumerate", "--leaves", 3, "--plan")
+    resources = {"candidates", "memory_gb", "disk_gb", "seconds"}
+    assert set(found) == {"what", "leaves", "programs", "functions"} | resources
+    assert (found["what"], found["leaves"], found["programs"], found["functions"]) == ("texts", 3, 2330, None)
+    assert all(found[name] > 0 for name in resources)
+    functions = ask("enumerate", "--leaves", 3, "--plan", "--functions-only")
+    assert (functions["what"], functions["programs"], functions["functions"]) == ("functions", 2330, 278)
+    assert not empty.exists()
+
+
+def test_a_plan_of_what_nobody_can_enumerate_has_exact_counts(ask, empty):
+    found = ask("enumerate", "--leaves", 30, "--plan", "--functions-only")
+    catalan = [comb(2 * n, n) // (n + 1) for n in range(30)]
+    assert found["programs"] == sum(5 ** (n + 1) * 3**n * c for n, c in enumerate(catalan))
+    assert found["functions"] > 1e15 and found["memory_gb"] > 1e6
+
+
+@pytest.mark.parametrize("bound", [("--leaves", "300"), ("--depth", "12")], ids="".join)
+@pytest.mark.parametrize("kind", [(), ("--functions-only",)], ids=["texts", "functions"])
+def test_a_plan_beyond_floats_is_given_or_refused_in_one_line(empty, capsys, bound, kind):
+    code = main(["enumerate", *bound, *kind, "--plan", "--json"])
+    captured = capsys.readouterr()
+    assert (code, captured.err) == (0, "") or (code == 2 and captured.err.count("\n") == 1)
+
+
+def test_texts_on_disk_are_pieces_in_the_store(ask, empty):
+    found = ask("enumerate", "--leaves", 3, "--on-disk", "--workers", 2)
+    assert set(found) == {"texts", "shards", "folder", "seconds", "peak_mb"}
+    assert found["texts"] == 2330 and found["shards"] == len(list(Path(found["folder"]).glob("*/manifest.json")))
+    assert Path(found["folder"]).parent == empty / "universe"
+    again = ask("enumerate", "--leaves", 3, "--on-disk", "--workers", 2)
+    assert again["folder"] == found["folder"]
+    assert ask("verify") == {"passed": True, "artifacts": 1, "problems": []}
+
+
+def test_functions_on_disk_are_pieces_in_the_store(ask, empty):
+    found = ask("enumerate", "--leaves", 3, "--on-disk", "--functions-only", "--workers", 3, "--memory-gb", 0.5)
+    assert set(found) == {"functions", "shards", "folder", "seconds", "peak_mb"}
+    assert found["functions"] == 278 and found["shards"] == 2 * 3 + 1  # three partitions of two sizes, one merged
+    assert ask("verify")["passed"] is True
+
+
+def test_a_sample_has_one_size_and_follows_its_seed(ask, empty):
+    found = ask("sample", "--leaves", 40, "--num", 5, "--seed", 1)
+    assert set(found) == {"of", "programs"}
+    assert found["of"] == 5**40 * 3**39 * comb(78, 39) // 40
+    assert len(found["programs"]) == 5 == len(set(found["programs"]))
+    assert {ask("parse", text)["leaves"] for text in found["programs"]} == {40}
+    assert ask("sample", "--leaves", 40, "--num", 5, "--seed", 1) == found
+    assert ask("sample", "--leaves", 40, "--num", 5, "--seed", 2)["programs"] != found["programs"]
+    assert not empty.exists()
+
+
+@pytest.mark.parametrize(("measure", "size"), [("nodes", 7), ("depth", 3)])
+def test_a_sample_follows_its_measure(ask, measure, size):
+    found = ask("sample", f"--{measure}", size, "--num", 6)
+    parsed = [ask("parse", text) for text in found["programs"]]
+    sizes = {p["depth"] if measure == "depth" else len(p["prefix"].split()) for p in parsed}
+    assert len(parsed) == 6 and sizes == {size}
 
 
 def test_functions_only_stores_nothing(ask, empty):
@@ -161,6 +250,15 @@ def test_split_counts_its_parts_and_passes_its_audit(ask, filled):
     assert report["passed"] is True and len(report["checks"]) >= 5
     assert all(check["offenders"] == 0 and check["check"] for check in report["checks"])
     assert ask("audit", found["key"]) == report
+
+
+def test_a_split_of_a_universe_by_nodes_is_audited_on_it(ask, empty):
+    bound = ["--preset", "tiny", "--nodes", 5]
+    found = ask("split", *bound, "--root", "*", "--name", "products")
+    assert found["train"] > 500
+    assert ask("audit", "products")["passed"] is True
+    (saved,) = (empty / "corpus").glob("polynomial-5-nodes-*/manifest.json")
+    assert json.loads(saved.read_text())["identity"]["measure"] == "nodes"
 
 
 def test_density_splits_have_a_test_set_per_regime(ask, filled):
@@ -263,9 +361,19 @@ BAD_PROGRAMS = [
     ("eval", "x+y", "--x", "1"), ("eval", "x", "--x", "one", "--y", "1"), ("eval", "x", "--x", "1/0", "--y", "1"),
     ("pqgram", "x", "y", "--p", "0"), ("pqgram", "x", "y", "--q", "-1"), ("search", "--target", "x+"),
     ("search", "--target", "x", "--budget-seconds", "0"), ("parse", "٣"), ("parse", "__import__('os')"),
+    ("search", "--target", "x", "--leaves", "0"), ("sample", "--leaves", "0"), ("sample", "--nodes", "2"),
+    ("sample", "--leaves", "2", "--num", "-1"), ("sample", "--leaves", "2", "--seed", "-1"), ("sample", "--depth", "9"),
 ]  # fmt: skip
 BAD_STAGES = [
     ("enumerate", "--leaves", "0"), ("enumerate", "--leaves", "-2"), ("enumerate", "--leaves", "40"),
+    ("enumerate", "--depth", "-1"), ("enumerate", "--nodes", "0"), ("enumerate", "--leaves", "0", "--plan"),
+    ("enumerate", "--leaves", "3", "--memory-gb", "0"), ("enumerate", "--leaves", "3", "--memory-gb", "nan"),
+    ("enumerate", "--leaves", "3", "--memory-gb", "1e-6"), ("enumerate", "--leaves", "9", "--on-disk"),
+    ("enumerate", "--leaves", "3", "--on-disk", "--memory-gb", "1e-6"),
+    ("enumerate", "--leaves", "3", "--on-disk", "--functions-only", "--memory-gb", "1e-6"),
+    ("enumerate", "--depth", "2", "--on-disk", "--functions-only"),
+    ("enumerate", "--leaves", "3", "--on-disk", "--workers", "-1"),
+    ("enumerate", "--leaves", "3", "--on-disk", "--functions-only", "--workers", "-1"),
     ("split", *SMALL, "--num-train", "0"), ("split", *SMALL, "--num-train", "100000"), ("split", *SMALL, "--root", "/"),
     ("split", *SMALL, "--reserved", "1.5"), ("split", *SMALL, "--regime", "lucky"), ("split", *SMALL, "--policy", "x"),
     ("split", *SMALL, "--space", "outer"), ("split", *SMALL, "--name", "../up"), ("split", "--preset", "huge"),
@@ -290,7 +398,9 @@ def test_bad_input_is_one_line_and_exit_code_2(filled, capsys, arguments):
 BAD_OPTIONS = [
     (), ("fly",), ("parse",), ("parse", "x", "--colour"), ("enumerate",), ("enumerate", "--leaves", "three"),
     ("train",), ("split", "--kind", "banana"), ("search", "--target", "x", "--budget-seconds", "soon"),
-    ("evaluate", "short", "--k", "two"),
+    ("evaluate", "short", "--k", "two"), ("enumerate", "--leaves", "3", "--nodes", "5"), ("sample",),
+    ("enumerate", "--nodes", "3", "--depth", "2"), ("split", "--leaves", "3", "--depth", "2"),
+    ("search", "--target", "x", "--leaves", "2", "--depth", "1"), ("sample", "--leaves", "3", "--depth", "2"),
 ]  # fmt: skip
 
 
@@ -307,7 +417,9 @@ def test_messages_say_what_is_wrong(filled, capsys):
     expected = {
         ("parse", "x $ y"): "position 2",
         ("parse", "(x + y"): "position 6: expected an operator or ')', found the end",
-        ("parse", "x", "--grammar", "klingon"): "choose from polynomial",
+        ("parse", "x", "--grammar", "klingon"): "choose from piecewise, polynomial, rational, or register yours",
+        ("enumerate", "--leaves", "9", "--on-disk"): "leaves would fit",
+        ("enumerate", "--depth", "2", "--on-disk", "--functions-only"): "use function_table, leaves or nodes",
         ("evaluate", "nobody"): "known names are short",
         ("evaluate", "short", "--k", "10"): "pass@10",
         ("split", *SMALL, "--num-train", "100000"): "100,000 training programs asked of a pool of 1,225",

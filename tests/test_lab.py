@@ -112,7 +112,7 @@ def test_a_leaking_split_gets_no_name(lab):
 
 
 def test_a_split_of_another_universe_is_refused(lab, small_preset):
-    other = Lab(replace(small_preset, max_leaves=2), store=lab.store, progress=False)
+    other = Lab(replace(small_preset, max_size=2), store=lab.store, progress=False)
     lab.save_split(lab.flagship_split(), "of-three-leaves")
     with pytest.raises(ArtifactError, match="'of-three-leaves' belongs to another universe"):
         other.named_split("of-three-leaves")

@@ -78,6 +78,6 @@ def test_a_model_without_width_or_layers_is_refused(text):
 
 
 def test_settings_cannot_be_changed():
-    for settings, name in ((get_preset("quick"), "max_leaves"), (ModelConfig(), "width"), (TrainingConfig(), "seed")):
+    for settings, name in ((get_preset("quick"), "max_size"), (ModelConfig(), "width"), (TrainingConfig(), "seed")):
         with pytest.raises(AttributeError):
             setattr(settings, name, 8)

@@ -8,15 +8,14 @@ from synthlab.__main__ import main
 from synthlab.assessment.metrics import estimate
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import RATIONAL
-from synthlab.language.identity import PRIME, grid_residues
-from synthlab.language.interpreter import evaluate
+from synthlab.language.identity import grid_codes, mix
 from synthlab.language.program import parse, token_matrix
+from synthlab.language.residues import PRIME
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.search.budget import Budget
 from synthlab.search.symbolic import search_by_enumeration
 from synthlab.study.claims import OPEN, forced_claim
 from synthlab.study.scaling import fitted_curves
-from synthlab.universe.enumeration import mix
 
 
 def test_minus_one_and_undefined_have_keys_of_their_own():
@@ -26,9 +25,9 @@ def test_minus_one_and_undefined_have_keys_of_their_own():
     assert one.tolist() != two.tolist()
 
 
-def test_a_program_that_is_undefined_everywhere_is_found():
-    residues = evaluate(RATIONAL, token_matrix([parse(RATIONAL, "x/(y-y)")]), grid_residues(RATIONAL))[0]
-    assert search_by_enumeration(RATIONAL, residues, Budget(seconds=60.0), max_leaves=3).program is not None
+def test_no_program_answers_a_target_without_values():
+    codes = grid_codes(RATIONAL, token_matrix([parse(RATIONAL, "x/(y-y)")]))[0]
+    assert search_by_enumeration(RATIONAL, codes, Budget(seconds=60.0), max_size=3).program is None
 
 
 def test_many_seeds_cannot_make_up_for_few_regions():

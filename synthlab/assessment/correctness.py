@@ -9,9 +9,10 @@ import pandas as pd
 
 from synthlab.assessment.tasks import Candidates, Tasks
 from synthlab.language.grammar import PAD
-from synthlab.language.identity import UNDEFINED_RESIDUE, fingerprints, grid_residues
-from synthlab.language.interpreter import evaluate
+from synthlab.language.identity import fingerprints, grid_codes
+from synthlab.language.measure import sizes_of
 from synthlab.language.program import prefix_lengths
+from synthlab.language.residues import UNDEFINED_RESIDUE
 
 STATUSES = ("solved", "right on grid", "wrong function", "ungrammatical", "too long", "undefined")
 SOLVED, ON_GRID, WRONG, UNGRAMMATICAL, TOO_LONG, UNDEFINED = range(len(STATUSES))
@@ -74,25 +75,26 @@ class Evaluation:
         )
 
 
-def check(tasks: Tasks, candidates: Candidates, *, max_leaves: int | None = None) -> Evaluation:
+def check(tasks: Tasks, candidates: Candidates, *, max_size: int | None = None) -> Evaluation:
     """Judge candidates in bulk.
 
     Parameters
     ----------
     tasks, candidates
         What was asked and answered.
-    max_leaves
-        Longest answer that counts; the tasks' bound N by default.
+    max_size
+        Largest answer that counts; the tasks' bound N by default.
     """
     grammar = tasks.grammar
-    limit = tasks.max_leaves if max_leaves is None else max_leaves
+    limit = tasks.max_size if max_size is None else max_size
     lengths = prefix_lengths(grammar, candidates.prefix)
     inside = np.arange(candidates.prefix.shape[1]) < lengths[:, None]
     prefix = np.where(inside, candidates.prefix, PAD).astype(np.uint8)
     status = np.full(len(candidates), UNGRAMMATICAL)
-    leaves = (prefix < grammar.num_terminals).sum(axis=1)
-    status[(lengths > 0) & (leaves > limit)] = TOO_LONG
-    valid = np.flatnonzero((lengths > 0) & (leaves <= limit))
+    grammatical = np.flatnonzero(lengths > 0)
+    sizes = sizes_of(grammar, prefix[grammatical], tasks.measure)
+    status[grammatical[sizes > limit]] = TOO_LONG
+    valid = grammatical[sizes <= limit]
     status[valid] = _judge_functions(tasks, prefix[valid], candidates.task[valid])
     return Evaluation(tasks, candidates, status)
 
@@ -100,8 +102,7 @@ def check(tasks: Tasks, candidates: Candidates, *, max_leaves: int | None = None
 def _judge_functions(tasks: Tasks, prefix: np.ndarray, task: np.ndarray) -> np.ndarray:
     unique, inverse = np.unique(prefix, axis=0, return_inverse=True)
     found = fingerprints(tasks.grammar, unique, tasks.seed)[inverse]
-    outputs = evaluate(tasks.grammar, unique, grid_residues(tasks.grammar))[inverse]
-    on_grid = (outputs == tasks.residues[task]).all(axis=1)
+    on_grid = (grid_codes(tasks.grammar, unique)[inverse] == tasks.codes[task]).all(axis=1)
     status = np.where(on_grid, ON_GRID, WRONG)
     status[found[:, 0] == UNDEFINED_RESIDUE] = UNDEFINED
     status[(found == tasks.fingerprints[task]).all(axis=1)] = SOLVED

@@ -9,8 +9,7 @@ import pandas as pd
 
 from synthlab.errors import SplitError
 from synthlab.language.grammar import PAD, Grammar
-from synthlab.language.identity import grid_residues
-from synthlab.language.interpreter import evaluate
+from synthlab.language.identity import grid_codes
 from synthlab.language.program import infix_texts, prefix_lengths
 from synthlab.splits.split import Split
 from synthlab.universe.corpus import Corpus
@@ -20,15 +19,15 @@ from synthlab.universe.corpus import Corpus
 class Tasks:
     """Semantic classes to be synthesized.
 
-    A solver is given `grammar`, `outputs` and `residues`; the rest belongs to the checker.
+    A solver is given `grammar`, `outputs` and `codes`; the rest belongs to the checker.
 
     Attributes
     ----------
-    grammar, max_leaves, seed
+    grammar, max_size, measure, seed
         The language, the bound N on answers, and the fingerprint seed.
     outputs
         Outputs on the grid (T, G).
-    residues
+    codes
         The same outputs exactly, modulo 2^61 - 1 (T, G), for solvers that compare instead of read.
     class_id, class_leaves
         Which class a task is (T,), and its minimal size.
@@ -39,10 +38,11 @@ class Tasks:
     """
 
     grammar: Grammar
-    max_leaves: int
+    max_size: int
+    measure: str
     seed: int
     outputs: np.ndarray
-    residues: np.ndarray
+    codes: np.ndarray
     class_id: np.ndarray
     class_leaves: np.ndarray
     fingerprints: np.ndarray
@@ -53,7 +53,7 @@ class Tasks:
 
     def take(self, rows: np.ndarray | slice) -> Tasks:
         """Some of the tasks."""
-        arrays = ("outputs", "residues", "class_id", "class_leaves", "fingerprints", "weight")
+        arrays = ("outputs", "codes", "class_id", "class_leaves", "fingerprints", "weight")
         return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
     def sample(self, num: int, seed: int = 0) -> Tasks:
@@ -80,10 +80,11 @@ def tasks_of(corpus: Corpus, class_ids: np.ndarray) -> Tasks:
         raise SplitError(f"{int((~corpus.is_task[rows]).sum())} classes have a pole on the grid: draw the split again")
     return Tasks(
         corpus.grammar,
-        corpus.max_leaves,
+        corpus.max_size,
+        corpus.measure,
         corpus.seed,
         corpus.outputs[rows],
-        evaluate(corpus.grammar, corpus.prefix[unique], grid_residues(corpus.grammar)),
+        grid_codes(corpus.grammar, corpus.prefix[unique]),
         unique,
         corpus.class_leaves[rows],
         corpus.fingerprints[rows],

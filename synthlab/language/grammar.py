@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from synthlab.errors import GrammarError
+from synthlab.language.operator import ADD, DIVIDE, MAXIMUM, MINIMUM, MULTIPLY, NAME, SUBTRACT, Operator
 
 PAD = 255
 """Filler behind the last token of a row in a token matrix (uint8)."""
@@ -27,82 +28,6 @@ MAX_DIGITS = 18
 """Longest literal in program text."""
 
 _GRAMMAR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SYMBOL = re.compile(r"[!#$%&*+\-./:<=>?@\\^|~]+")
-_WHOLE_PROBES = tuple(map(Fraction, (0, 1, -2, 3, 4)))
-_PROBES = tuple(Fraction(n, d) for n, d in ((3, 1), (-5, 2), (7, 3), (1, 1), (-1, 4)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Operator:
-    """One production ``E -> symbol E ... E`` and what it means.
-
-    Parameters
-    ----------
-    symbol
-        Token of the operator. Punctuation makes a binary operator infix; a name is written as a call.
-    arity
-        Number of operands, at least 1.
-    meaning
-        Function of `arity` values, written with ``+ - * /`` and whole powers only, so that the one
-        declaration serves exact fractions, NumPy arrays and residues modulo a prime.
-    commutative
-        Whether swapping the two operands never changes the function.
-    precedence
-        Binding strength of an infix operator; equal strengths associate to the left.
-    integral
-        Whether whole operands always give a whole result (false for division).
-    """
-
-    symbol: str
-    arity: int
-    meaning: Callable[..., Any]
-    commutative: bool = False
-    precedence: int = 0
-    integral: bool = True
-
-    def __post_init__(self) -> None:
-        if not (_NAME.fullmatch(self.symbol) or _SYMBOL.fullmatch(self.symbol)):
-            raise GrammarError(f"operator {self.symbol!r}: use a name or ASCII punctuation")
-        if self.arity < 1:
-            raise GrammarError(f"operator {self.symbol!r}: arity {self.arity} must be at least 1")
-        if not _NAME.fullmatch(self.symbol) and self.arity != 2:
-            raise GrammarError(f"operator {self.symbol!r}: punctuation is infix and needs arity 2; use a name")
-        if self.commutative and self.arity != 2:
-            raise GrammarError(f"operator {self.symbol!r}: only binary operators can be commutative")
-        self._check_meaning()
-
-    @property
-    def infix(self) -> bool:
-        """Whether the operator stands between its operands."""
-        return not _NAME.fullmatch(self.symbol)
-
-    def _check_meaning(self) -> None:
-        for arguments in itertools.product(_PROBES[:3], repeat=self.arity):
-            first, second = self._exact(arguments), self._exact(arguments)
-            if first != second:
-                raise GrammarError(f"operator {self.symbol!r}: two calls with equal operands differ")
-            if self.commutative and self._exact(arguments[::-1]) != first:
-                raise GrammarError(f"operator {self.symbol!r} is declared commutative but is not")
-        for arguments in itertools.product(_WHOLE_PROBES, repeat=self.arity):
-            whole = self._exact(arguments)
-            if self.integral and whole is not None and whole.denominator != 1:
-                raise GrammarError(f"operator {self.symbol!r} leaves the integers: declare integral=False")
-
-    def _exact(self, arguments: tuple[Fraction, ...]) -> Fraction | None:
-        try:
-            value = self.meaning(*arguments)
-        except ZeroDivisionError:
-            return None
-        except Exception as error:
-            raise GrammarError(f"operator {self.symbol!r}: its meaning raised {error!r}") from error
-        if not isinstance(value, (int, Fraction)):
-            raise GrammarError(f"operator {self.symbol!r}: its meaning returned {type(value).__name__}, not a number")
-        return Fraction(value)
-
-    def behaviour(self) -> list[str]:
-        """Values on fixed exact operands, so that a change of meaning changes every key built from it."""
-        return [str(self._exact(a)) for a in itertools.product(_PROBES, repeat=self.arity)]
 
 
 @dataclass(frozen=True)
@@ -112,8 +37,13 @@ class Grid:
     axes: tuple[tuple[Fraction, ...], ...]
 
     def __post_init__(self) -> None:
-        if not self.axes or not all(self.axes):
+        if not self.axes or not all(map(len, self.axes)):
             raise GrammarError("the grid needs at least one value for every variable")
+        try:
+            axes = tuple(tuple(map(Fraction, axis)) for axis in self.axes)
+        except (TypeError, ValueError, OverflowError, ArithmeticError) as error:
+            raise GrammarError(f"the grid holds something that is no finite number: {error}") from error
+        object.__setattr__(self, "axes", axes)
         if any(len(set(axis)) < len(axis) for axis in self.axes):
             raise GrammarError("the grid repeats a value: every axis needs distinct values")
 
@@ -150,6 +80,8 @@ class Grammar:
         The right-hand sides of the productions, in token order.
     grid
         Where programs are observed; one axis per variable.
+    hidden_domain
+        Smallest and largest hidden input, for grammars whose identity is agreement on probes.
     """
 
     name: str
@@ -157,6 +89,7 @@ class Grammar:
     constants: tuple[int, ...] = ()
     operators: tuple[Operator, ...] = ()
     grid: Grid = field(default_factory=lambda: Grid.regular(0, 0))
+    hidden_domain: tuple[int, int] = (-20, 20)
 
     def __post_init__(self) -> None:
         if not self.variables and not self.constants:
@@ -165,7 +98,7 @@ class Grammar:
             raise GrammarError(f"grammar {self.name!r} has no variables, so nothing to learn from: declare one")
         if not self.operators:
             raise GrammarError(f"grammar {self.name!r} has no operators: declare at least one")
-        if not _GRAMMAR_NAME.fullmatch(self.name) or not all(_NAME.fullmatch(v) for v in self.variables):
+        if not _GRAMMAR_NAME.fullmatch(self.name) or not all(NAME.fullmatch(v) for v in self.variables):
             raise GrammarError(f"grammar {self.name!r}: its name and variables must be ASCII identifiers")
         if any(not 0 <= c < 10**MAX_DIGITS for c in self.constants):
             raise GrammarError(f"constants are literals of at most {MAX_DIGITS} digits: build others with an operator")
@@ -175,6 +108,8 @@ class Grammar:
             raise GrammarError(f"grammar {self.name!r} has {len(self.tokens)} tokens; at most {PAD - 1} fit")
         if len(self.grid.axes) != len(self.variables):
             raise GrammarError(f"the grid has {len(self.grid.axes)} axes for {len(self.variables)} variables")
+        if self.hidden_domain[1] - self.hidden_domain[0] < 8:
+            raise GrammarError(f"hidden inputs from {self.hidden_domain} are too few: widen hidden_domain")
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
@@ -206,6 +141,16 @@ class Grammar:
         """Whether every program maps the grid to whole numbers."""
         return self.grid.integral and all(o.integral for o in self.operators)
 
+    @property
+    def exact(self) -> bool:
+        """Whether identity is exact: every operator has a field function."""
+        return all(o.field_function is not None for o in self.operators)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some programs have no value at some inputs."""
+        return any(o.partial for o in self.operators)
+
     def operator(self, token: int) -> Operator:
         """Operator of a token number."""
         return self.operators[token - self.num_terminals]
@@ -232,14 +177,28 @@ class Grammar:
             }
             for o in self.operators
         ]
-        grid = [[str(v) for v in axis] for axis in self.grid.axes]
-        return {
+        described = {
             "name": self.name,
             "variables": self.variables,
             "constants": self.constants,
             "operators": operators,
-            "grid": grid,
+            "grid": [[str(v) for v in axis] for axis in self.grid.axes],
         }
+        return described if self.exact else {**described, "hidden_domain": self.hidden_domain}
+
+    def meanings(self) -> list[dict[str, Any]]:
+        """The table of meanings: one row per operator, as declared and as checked."""
+        names = "abcdefgh"
+        return [
+            {
+                "operator": o.symbol,
+                "operands": o.arity,
+                "value": o.code.text(names) if o.code else getattr(o.meaning, "__name__", "a NumPy function"),
+                "without a value": "for some operands" if o.partial else "never",
+                "identity": "exact" if o.field_function is not None else "equal on probes",
+            }
+            for o in self.operators
+        ]
 
     @cached_property
     def digest(self) -> str:
@@ -250,11 +209,6 @@ class Grammar:
     def __repr__(self) -> str:
         return f"Grammar({self.name!r}: {' '.join(self.tokens)})"
 
-
-ADD = Operator(symbol="+", arity=2, meaning=lambda a, b: a + b, commutative=True, precedence=1)
-SUBTRACT = Operator(symbol="-", arity=2, meaning=lambda a, b: a - b, precedence=1)
-MULTIPLY = Operator(symbol="*", arity=2, meaning=lambda a, b: a * b, commutative=True, precedence=2)
-DIVIDE = Operator(symbol="/", arity=2, meaning=lambda a, b: a / b, precedence=2, integral=False)
 
 _REGISTRY: dict[str, Grammar] = {}
 
@@ -291,5 +245,14 @@ RATIONAL = register(
         constants=(1, 2),
         operators=(ADD, SUBTRACT, MULTIPLY, DIVIDE),
         grid=Grid.regular(Fraction(1, 3), Fraction(1, 5), start=-3),
+    )
+)
+PIECEWISE = register(
+    Grammar(
+        name="piecewise",
+        variables=("x", "y"),
+        constants=(1, 2),
+        operators=(ADD, SUBTRACT, MULTIPLY, MINIMUM, MAXIMUM),
+        grid=Grid.regular(0, 0),
     )
 )

@@ -1,167 +1,111 @@
-"""When two programs are the same function: equal values at two random points modulo 2^61 - 1.
+"""When two programs are the same function.
 
-A nonzero polynomial of total degree d vanishes at a random point modulo p with probability at most d/p
-(Schwartz 1980, Zippel 1979); with p = 2^61 - 1 and two points, 10^7 programs of 7 leaves collide with
-probability below 1e-20. A difference stays nonzero modulo p because its coefficients are smaller than
-p, which `check_coefficients` proves for the size at hand. Field meaning ignores removable poles: x/x is 1.
+Exactly, where every operator has a field function: equal values at two random points modulo 2^61 - 1. A
+nonzero polynomial of total degree d vanishes at a random point modulo p with probability at most d/p
+(Schwartz 1980, Zippel 1979); with two points, 10^7 programs of 7 leaves collide with probability below
+1e-20. A difference stays nonzero modulo p because its coefficients are smaller than p, which
+`check_coefficients` proves for the size at hand. Field meaning ignores removable poles: x/x is 1.
+
+Else on probes: equal values on the grid and on 64 hidden inputs, a pure function of the seed; this is
+observational equivalence (Udupa et al. 2013), and is said wherever it is shown. Whole values are compared
+exactly, others to nine digits.
+
+Either way a program's identity is a fingerprint of two residues.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numba
 import numpy as np
 
 from synthlab.errors import BudgetExceeded, SynthlabError
-from synthlab.language.grammar import Grammar, Operator
-from synthlab.language.interpreter import Algebra, evaluate
+from synthlab.language import tracing
+from synthlab.language.grammar import Grammar
+from synthlab.language.interpreter import Algebra, Points, evaluate, number_algebra
+from synthlab.language.machine import code_table
+from synthlab.language.measure import check_measure, operand_sizes, smallest_size
+from synthlab.language.operator import Operator
 from synthlab.language.program import Program, token_matrix
+from synthlab.language.residues import PRIME, UNDEFINED_RESIDUE, combine_arrays, mulmod, residue
 
-PRIME = (1 << 61) - 1
-UNDEFINED_RESIDUE = np.uint64(PRIME)
-"""Stands for "no value"; no residue equals it."""
 FINGERPRINT_SEED = 20260430
 NUM_POINTS = 2
-METHOD = "exact: equal at two random points modulo 2^61-1"
-
-_P = np.uint64(PRIME)
-_LOW31 = np.uint64((1 << 31) - 1)
-_LOW30 = np.uint64((1 << 30) - 1)
-_S30, _S31, _S61, _ONE = np.uint64(30), np.uint64(31), np.uint64(61), np.uint64(1)
+NUM_HIDDEN = 64
+_UNDEFINED_VALUE = np.uint64(0x123456789ABCDEF1)
+_DENOMINATOR = 7
 
 
-@numba.njit(cache=True, inline="always")
-def _reduce(value: np.uint64) -> np.uint64:
-    value = (value & _P) + (value >> _S61)
-    return value - _P if value >= _P else value
-
-
-@numba.njit(cache=True)
-def mulmod(a: np.uint64, b: np.uint64) -> np.uint64:
-    """Product modulo 2^61 - 1 of two residues, without 128-bit integers."""
-    a_high, a_low = a >> _S31, a & _LOW31
-    b_high, b_low = b >> _S31, b & _LOW31
-    middle = a_low * b_high + a_high * b_low
-    total = ((a_high * b_high) << _ONE) + (middle >> _S30) + ((middle & _LOW30) << _S31) + a_low * b_low
-    return _reduce(total)
-
-
-def _elementwise(signatures: list[str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile a scalar function into a ufunc; plain NumPy where compilation is switched off."""
-    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return lambda function: np.vectorize(function, otypes=[np.uint64])
-    return numba.vectorize(signatures, cache=True)
-
-
-@_elementwise(["uint64(uint64, uint64)"])
-def _add(a, b):
-    return _P if a >= _P or b >= _P else _reduce(a + b)
-
-
-@_elementwise(["uint64(uint64, uint64)"])
-def _subtract(a, b):
-    return _P if a >= _P or b >= _P else _reduce(a + (_P - b))
-
-
-@_elementwise(["uint64(uint64, uint64)"])
-def _multiply(a, b):
-    return _P if a >= _P or b >= _P else mulmod(a, b)
-
-
-@_elementwise(["uint64(uint64)"])
-def _invert(a):
-    """Inverse by Fermat's little theorem; undefined for zero."""
-    if a >= _P or a == 0:
-        return _P
-    result, power, exponent = np.uint64(1), a, _P - np.uint64(2)
-    while exponent > 0:
-        if exponent & _ONE:
-            result = mulmod(result, power)
-        power = mulmod(power, power)
-        exponent = exponent >> _ONE
-    return result
-
-
-class Residues:
-    """Array of residues modulo 2^61 - 1 with Python's arithmetic operators; undefined spreads."""
-
-    __slots__ = ("array",)
-    __array_ufunc__ = None
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-
-    @staticmethod
-    def of(value: Any) -> Residues:
-        """Residue of a whole number, fraction, or residues unchanged."""
-        return value if isinstance(value, Residues) else Residues(np.array(residue(Fraction(value)), dtype=np.uint64))
-
-    def __add__(self, other: Any) -> Residues:
-        return Residues(_add(self.array, Residues.of(other).array))
-
-    def __sub__(self, other: Any) -> Residues:
-        return Residues(_subtract(self.array, Residues.of(other).array))
-
-    def __mul__(self, other: Any) -> Residues:
-        return Residues(_multiply(self.array, Residues.of(other).array))
-
-    def __truediv__(self, other: Any) -> Residues:
-        return Residues(_multiply(self.array, _invert(Residues.of(other).array)))
-
-    def __neg__(self) -> Residues:
-        return Residues.of(0) - self
-
-    def __pow__(self, exponent: int) -> Residues:
-        base = self if exponent >= 0 else Residues(_invert(self.array))
-        result = Residues(np.where(base.array >= _P, _P, np.uint64(1)))
-        for _ in range(abs(exponent)):
-            result = result * base
-        return result
-
-    __radd__ = __add__
-    __rmul__ = __mul__
-
-    def __rsub__(self, other: Any) -> Residues:
-        return Residues.of(other) - self
-
-    def __rtruediv__(self, other: Any) -> Residues:
-        return Residues.of(other) / self
-
-
-def residue(value: Fraction) -> int:
-    """Residue of an exact fraction whose denominator is not a multiple of the prime."""
-    return value.numerator * pow(value.denominator, -1, PRIME) % PRIME
+def identity_method(grammar: Grammar, seed: int = FINGERPRINT_SEED) -> str:
+    """How equality of functions is decided, in words."""
+    if grammar.exact:
+        return "exact: equal at two random points modulo 2^61-1"
+    low, high = grammar.hidden_domain
+    return (
+        f"equal on probes: {len(grammar.grid.points)} grid points and {NUM_HIDDEN} hidden inputs "
+        f"in [{low}, {high}], seed {seed}"
+    )
 
 
 class ResiduePoints(Algebra):
     """Programs evaluated modulo the prime at given inputs."""
 
-    def __init__(self, grammar: Grammar, points: list[tuple[Fraction, ...]]) -> None:
+    def __init__(self, grammar: Grammar, points: Points) -> None:
         rows = [[residue(v) for v in grammar.terminal_values(p)] for p in points]
+        self.grammar = grammar
         self.terminals = np.array(rows, dtype=np.uint64).T.copy()
+        self.table = code_table(grammar, "field_code")
+        self.constants = np.array([residue(c) for c in self.table.constants] if self.table else [], dtype=np.uint64)
+
+    def codes(self, values: np.ndarray) -> np.ndarray:
+        return values
 
     def apply(self, operator: Operator, *operands: np.ndarray) -> np.ndarray:
-        return operator.meaning(*map(Residues, operands)).array
+        assert operator.field_code is not None
+        actions = {kind: functools.partial(combine_arrays, kind) for kind in tracing.FIELD_STEPS}
+        return operator.field_code.run(operands, actions, lambda c: np.array(residue(c), dtype=np.uint64))
+
+
+class FingerprintPoints(ResiduePoints):
+    """The two random points that prove exact identity."""
 
 
 @functools.lru_cache(maxsize=16)
-def fingerprint_points(grammar: Grammar, seed: int = FINGERPRINT_SEED) -> ResiduePoints:
-    """The two random inputs of the identity test, a pure function of the seed."""
+def probe_points(grammar: Grammar, seed: int = FINGERPRINT_SEED) -> Points:
+    """The grid, then 64 hidden inputs: whole numbers on a whole grid, sevenths elsewhere."""
+    denominator = 1 if grammar.grid.integral else _DENOMINATOR
+    low, high = (bound * denominator for bound in grammar.hidden_domain)
+    generator = np.random.Generator(np.random.PCG64(seed))
+    draws = generator.integers(low, high, endpoint=True, size=(NUM_HIDDEN, len(grammar.variables)))
+    return [*grammar.grid.points, *(tuple(Fraction(int(v), denominator) for v in row) for row in draws)]
+
+
+@functools.lru_cache(maxsize=16)
+def identity_algebra(grammar: Grammar, seed: int = FINGERPRINT_SEED) -> Algebra:
+    """The arithmetic whose values decide identity: two random residues, or numbers on the probes."""
+    if not grammar.exact:
+        return number_algebra(grammar, probe_points(grammar, seed))
     generator = np.random.Generator(np.random.PCG64(seed))
     draws = generator.integers(2, PRIME, size=(NUM_POINTS, len(grammar.variables)), dtype=np.uint64)
-    return ResiduePoints(grammar, [tuple(Fraction(int(v)) for v in row) for row in draws])
+    return FingerprintPoints(grammar, [tuple(Fraction(int(v)) for v in row) for row in draws])
 
 
 @functools.lru_cache(maxsize=16)
-def grid_residues(grammar: Grammar) -> ResiduePoints:
-    """Exact outputs on the grid, as residues: equal exactly where the fractions are equal."""
-    return ResiduePoints(grammar, grammar.grid.points)
+def observation_algebra(grammar: Grammar) -> Algebra:
+    """The arithmetic in which outputs on the grid are compared."""
+    points = grammar.grid.points
+    return ResiduePoints(grammar, points) if grammar.exact else number_algebra(grammar, points)
+
+
+def grid_codes(grammar: Grammar, prefix: np.ndarray) -> np.ndarray:
+    """Outputs on the grid in comparable form, uint64 (P, G): equal exactly where the outputs are equal."""
+    algebra = observation_algebra(grammar)
+    return algebra.codes(evaluate(grammar, prefix, algebra))
 
 
 def fingerprints(grammar: Grammar, prefix: np.ndarray, seed: int = FINGERPRINT_SEED) -> np.ndarray:
@@ -172,8 +116,14 @@ def fingerprints(grammar: Grammar, prefix: np.ndarray, seed: int = FINGERPRINT_S
     SynthlabError
         If a denominator vanishes at one point only (probability about 1e-18): take another seed.
     """
-    values = evaluate(grammar, prefix, fingerprint_points(grammar, seed))
-    return settle_undefined(values)
+    algebra = identity_algebra(grammar, seed)
+    return keys_of(algebra, evaluate(grammar, prefix, algebra))
+
+
+def keys_of(algebra: Algebra, values: np.ndarray) -> np.ndarray:
+    """Keys (P, 2) of values (P, W), equal for equal rows; fingerprints from values of an `identity_algebra`."""
+    codes = algebra.codes(values)
+    return settle_undefined(codes) if isinstance(algebra, FingerprintPoints) else mix(codes)
 
 
 def settle_undefined(values: np.ndarray) -> np.ndarray:
@@ -184,6 +134,35 @@ def settle_undefined(values: np.ndarray) -> np.ndarray:
     return values
 
 
+def mix(codes: np.ndarray) -> np.ndarray:
+    """Two keys (P, 2) of rows of codes (P, W), equal for equal rows; the prime twice where every code is missing.
+
+    A key is a random linear combination modulo the prime, so two different rows share both with a
+    probability of about 2^-122.
+    """
+    factors = np.random.Generator(np.random.PCG64(2)).integers(1, PRIME, size=(2, codes.shape[1]), dtype=np.uint64)
+    return _mix(np.ascontiguousarray(codes), factors)
+
+
+@numba.njit(cache=True, nogil=True)
+def _mix(codes, factors):
+    num_rows, width = codes.shape
+    keys = np.empty((num_rows, 2), dtype=np.uint64)
+    prime = np.uint64(PRIME)
+    for row in range(num_rows):
+        num_missing = 0
+        for column in range(width):
+            num_missing += codes[row, column] >= prime
+        for key in range(2):
+            total = np.uint64(0)
+            for column in range(width):
+                # a missing value counts as a residue of its own, which no small program computes
+                code = codes[row, column] if codes[row, column] < prime else _UNDEFINED_VALUE
+                total = (total + mulmod(code, factors[key, column])) % prime
+            keys[row, key] = prime if num_missing == width else total
+    return keys
+
+
 def fingerprint_text(program: Program, seed: int = FINGERPRINT_SEED) -> str | None:
     """Fingerprint of one program in hexadecimal, or None if it is no function."""
     row = fingerprints(program.grammar, token_matrix([program]), seed)[0]
@@ -191,8 +170,19 @@ def fingerprint_text(program: Program, seed: int = FINGERPRINT_SEED) -> str | No
 
 
 def same_function(first: Program, second: Program, seed: int = FINGERPRINT_SEED) -> bool:
-    """Whether two programs of one grammar are the same function; undefined programs equal nothing."""
-    check_coefficients(first.grammar, max(first.leaves, second.leaves))
+    """Whether two programs of one grammar are the same function, as `identity_method` says.
+
+    Undefined programs equal nothing.
+
+    Raises
+    ------
+    BudgetExceeded
+        If the programs are so large that a difference might vanish modulo the prime.
+    """
+    if first.grammar.exact:
+        a, b = _norm_of(first), _norm_of(second)
+        if a.over * b.under + b.over * a.under >= PRIME:
+            raise BudgetExceeded("coefficients of these programs may exceed 2^61: exact identity needs smaller ones")
     one, two = fingerprint_text(first, seed), fingerprint_text(second, seed)
     return one is not None and one == two
 
@@ -205,68 +195,69 @@ class _Norm:
     under: int = 1
 
     @staticmethod
-    def of(value: Any) -> _Norm:
-        return value if isinstance(value, _Norm) else _Norm(abs(int(value)))
+    def constant(value: Fraction) -> _Norm:
+        return _Norm(abs(value.numerator), value.denominator)
 
-    def __add__(self, other: Any) -> _Norm:
-        other = _Norm.of(other)
+    def plus(self, other: _Norm) -> _Norm:
         if (self.under, other.under) == (1, 1):
             return _Norm(self.over + other.over)
         return _Norm(self.over * other.under + other.over * self.under, self.under * other.under)
 
-    __sub__ = __radd__ = __rsub__ = __add__
-
-    def __mul__(self, other: Any) -> _Norm:
-        other = _Norm.of(other)
+    def times(self, other: _Norm) -> _Norm:
         return _Norm(self.over * other.over, self.under * other.under)
 
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> _Norm:
-        other = _Norm.of(other)
+    def divided_by(self, other: _Norm) -> _Norm:
         return _Norm(self.over * other.under, self.under * other.over)
 
-    def __rtruediv__(self, other: Any) -> _Norm:
-        return _Norm.of(other) / self
 
-    def __neg__(self) -> _Norm:
-        return self
+_NORM_ACTIONS = {
+    tracing.ADD: _Norm.plus,
+    tracing.SUBTRACT: _Norm.plus,
+    tracing.MULTIPLY: _Norm.times,
+    tracing.DIVIDE: _Norm.divided_by,
+    tracing.NEGATE: lambda norm, _: norm,
+}
 
-    def __pow__(self, exponent: int) -> _Norm:
-        over, under = (self.over, self.under) if exponent >= 0 else (self.under, self.over)
-        return _Norm(over ** abs(exponent), under ** abs(exponent))
+
+def _norm_of(program: Program) -> _Norm:
+    """Bound of the coefficients of one program."""
+    grammar = program.grammar
+    leaves = [_Norm(1)] * len(grammar.variables) + [_Norm(c) for c in grammar.constants]
+    return program.fold(leaves.__getitem__, _combined_norm)
 
 
-def coefficient_bound(grammar: Grammar, leaves: int) -> int:
-    """Bound on every coefficient of the difference of two functions of at most so many leaves.
+def _combined_norm(operator: Operator, parts: Sequence[_Norm]) -> _Norm:
+    assert operator.field_code is not None
+    return operator.field_code.run(parts, _NORM_ACTIONS, _Norm.constant)
+
+
+def coefficient_bound(grammar: Grammar, size: int, measure: str = "leaves") -> int:
+    """Bound on every coefficient of the difference of two functions of at most so large programs.
 
     For f1/g1 = f2/g2 the difference is f1 g2 - f2 g1, so the bound is twice the product of the largest
-    coefficient sums of a numerator and of a denominator. Unary operators count once per level.
+    coefficient sums of a numerator and of a denominator.
     """
-    return next(itertools.islice(_coefficient_bounds(grammar), leaves - 1, None))
+    return next(itertools.islice(_coefficient_bounds(grammar, measure), size - smallest_size(measure), None))
 
 
-def _coefficient_bounds(grammar: Grammar) -> Iterator[int]:
-    """Bounds for 1, 2, ... leaves."""
-    best = [_Norm(1), _Norm(max([1, *grammar.constants]))]
-    while True:
-        yield 2 * best[-1].over * best[-1].under
-        norms = [best[-1]]
+def _coefficient_bounds(grammar: Grammar, measure: str) -> Iterator[int]:
+    """Bounds from the smallest size on."""
+    best = {smallest_size(measure): _Norm(max([1, *grammar.constants]))}
+    for size in itertools.count(smallest_size(measure)):
+        norms = [best.get(size - 1, best[smallest_size(measure)])]
         for operator in grammar.operators:
-            norms += [operator.meaning(*parts) for parts in _best_parts(best, operator.arity, len(best))]
-        best.append(_Norm(max(n.over for n in norms), max(n.under for n in norms)))
+            norms += [_combined_norm(operator, parts) for parts in _best_parts(best, measure, operator.arity, size)]
+        best[size] = _Norm(max(n.over for n in norms), max(n.under for n in norms))
+        yield 2 * best[size].over * best[size].under
 
 
-def _best_parts(best: list[_Norm], arity: int, size: int) -> list[tuple[_Norm, ...]]:
-    if arity == 1:
-        return [(best[size - 1],)]
-    if arity == 2:
-        return [(best[k], best[size - k]) for k in range(1, size)]
-    rest = [(k, parts) for k in range(1, size - arity + 2) for parts in _best_parts(best, arity - 1, size - k)]
-    return [(best[k], *parts) for k, parts in rest]
+def _best_parts(best: dict[int, _Norm], measure: str, arity: int, size: int) -> list[tuple[_Norm, ...]]:
+    if measure == "depth":
+        return [(best[size - 1],) * arity] if size else []
+    return [tuple(best[s] for s in sizes) for sizes in operand_sizes(measure, arity, size) if max(sizes) < size]
 
 
-def check_coefficients(grammar: Grammar, leaves: int) -> None:
+def check_coefficients(grammar: Grammar, max_size: int, measure: str = "leaves") -> None:
     """Refuse sizes at which a nonzero difference could vanish modulo the prime.
 
     Raises
@@ -274,6 +265,12 @@ def check_coefficients(grammar: Grammar, leaves: int) -> None:
     BudgetExceeded
         With the largest size for which identity is exact.
     """
-    for size, bound in zip(range(1, leaves + 1), _coefficient_bounds(grammar), strict=False):
+    if not grammar.exact:
+        return
+    check_measure(grammar, measure, max_size)
+    sizes = range(smallest_size(measure), max_size + 1)
+    for size, bound in zip(sizes, _coefficient_bounds(grammar, measure), strict=False):
         if bound >= PRIME:
-            raise BudgetExceeded(f"exact identity of {grammar.name!r} is proven up to {size - 1} leaves, not {leaves}")
+            raise BudgetExceeded(
+                f"exact identity of {grammar.name!r} is proven up to {size - 1} {measure}, not {max_size}"
+            )

@@ -2,7 +2,8 @@
 
 The arithmetic is declared once, by `Operator.meaning`, and carried out in an `Algebra`: whole numbers,
 floats, or (in `identity`) residues modulo a prime. A result that does not exist, such as 1/0, is a
-value, never an exception: `UNDEFINED` for one point, NaN in float arrays.
+value, never an exception: `UNDEFINED` for one point, NaN in float arrays. It spreads: an operator with
+a missing operand has no result.
 """
 
 from __future__ import annotations
@@ -16,11 +17,17 @@ from typing import Any
 import numpy as np
 
 from synthlab.errors import ConfigurationError, GrammarError, SynthlabError
-from synthlab.language.grammar import PAD, Grammar, Operator
+from synthlab.language.grammar import Grammar
+from synthlab.language.machine import INT64_LIMIT, CodeTable, code_table, run_programs, run_shared
+from synthlab.language.operator import Operator
 from synthlab.language.program import Program
+from synthlab.language.residues import PRIME, UNDEFINED_RESIDUE
+from synthlab.language.sharing import SharedPrograms, share
 
-_ROWS_AT_ONCE = 32_768
-_INT64_SAFE = 2.0**62
+Points = list[tuple[Fraction, ...]]
+
+_ROWS_AT_ONCE = 1 << 16
+_EXACT_FLOAT = float(1 << 53)
 
 
 class UndefinedResult:
@@ -53,10 +60,8 @@ def evaluate_exact(program: Program, point: Mapping[str, Fraction | int]) -> Fra
     def node(operator: Operator, operands: Any) -> Fraction | UndefinedResult:
         if any(isinstance(o, UndefinedResult) for o in operands):
             return UNDEFINED
-        try:
-            return Fraction(operator.meaning(*operands))
-        except ZeroDivisionError:
-            return UNDEFINED
+        value = operator.exact(*operands)
+        return UNDEFINED if value is None else value
 
     return program.fold(leaves.__getitem__, node)
 
@@ -64,54 +69,126 @@ def evaluate_exact(program: Program, point: Mapping[str, Fraction | int]) -> Fra
 class Algebra(abc.ABC):
     """Arrays in which every program has W values; one subclass per arithmetic."""
 
+    grammar: Grammar
     terminals: np.ndarray
     """Values of the leaf tokens, (terminals, W)."""
+    table: CodeTable | None
+    """Compiled code of the operators; None if they run as NumPy only."""
+    constants: np.ndarray
+    """Values of the code's constants."""
+    limit: float = 0.0
+    """Largest magnitude that a compiled float result may have; 0 where nothing is to be checked."""
 
     @abc.abstractmethod
     def apply(self, operator: Operator, *operands: np.ndarray) -> np.ndarray:
         """Result of one operator on arrays of equal shape (..., W)."""
 
+    @abc.abstractmethod
+    def codes(self, values: np.ndarray) -> np.ndarray:
+        """Values as uint64 of the same shape: equal where they count as equal, missing ones the prime 2^61 - 1."""
+
+    def finish(self, values: np.ndarray) -> np.ndarray:
+        """Last touch on compiled results."""
+        return values
+
 
 class WholeNumbers(Algebra):
-    """Exact int64 on a whole grid; a value that would leave int64 is an error, never a wrap."""
+    """Exact int64 at whole points; a value that would leave int64 is an error, never a wrap."""
 
-    def __init__(self, grammar: Grammar) -> None:
-        if not grammar.integral:
+    def __init__(self, grammar: Grammar, points: Points | None = None) -> None:
+        points = grammar.grid.points if points is None else points
+        values = [grammar.terminal_values(p) for p in points]
+        whole_points = all(v.denominator == 1 for row in values for v in row)
+        if not whole_points or grammar.partial or not all(o.integral for o in grammar.operators):
             raise ConfigurationError(f"grammar {grammar.name!r} leaves the whole numbers: use Floats")
-        values = [grammar.terminal_values(p) for p in grammar.grid.points]
+        self.grammar = grammar
         self.terminals = np.array([[int(v) for v in column] for column in zip(*values, strict=True)], dtype=np.int64)
+        table = code_table(grammar, "code")
+        self.table = table if table and all(c.denominator == 1 for c in table.constants) else None
+        self.constants = np.array([int(c) for c in self.table.constants] if self.table else [], dtype=np.int64)
 
     def apply(self, operator: Operator, *operands: np.ndarray) -> np.ndarray:
         magnitude = operator.meaning(*(o.astype(np.float64) for o in operands))
-        if magnitude.size and np.abs(magnitude).max() >= _INT64_SAFE:
+        if np.size(magnitude) and np.abs(magnitude).max() >= INT64_LIMIT:
             raise SynthlabError(f"values of {operator.symbol!r} exceed 2^62 on the grid: lower the size or the grid")
-        values = np.asarray(operator.meaning(*operands))
+        values = np.broadcast_to(operator.meaning(*operands), operands[0].shape)
         if not np.issubdtype(values.dtype, np.integer):
             raise GrammarError(f"operator {operator.symbol!r} leaves the integers: declare integral=False")
         return values
 
+    def codes(self, values: np.ndarray) -> np.ndarray:
+        return (values % PRIME).astype(np.uint64)
+
 
 class Floats(Algebra):
-    """Float64 on any grid; NaN where a value does not exist or is not finite."""
+    """Floats at any points; NaN where a value does not exist or is not finite.
 
-    def __init__(self, grammar: Grammar) -> None:
-        values = [grammar.terminal_values(p) for p in grammar.grid.points]
-        self.terminals = np.array(values, dtype=np.float64).T.copy()
+    Whole results of a grammar that stays whole (with `//`, say) are exact: beyond 2^53 is an error.
+
+    Parameters
+    ----------
+    grammar, points
+        The language, and the inputs (the grid by default).
+    dtype
+        float64 or float32.
+    """
+
+    def __init__(self, grammar: Grammar, points: Points | None = None, dtype: Any = np.float64) -> None:
+        points = grammar.grid.points if points is None else points
+        values = [grammar.terminal_values(p) for p in points]
+        self.grammar = grammar
+        whole_points = all(v.denominator == 1 for row in values for v in row)
+        self.whole = whole_points and all(o.integral for o in grammar.operators)
+        self.terminals = np.array(values, dtype=dtype).T.copy()
+        self.table = code_table(grammar, "code")
+        self.constants = np.array(self.table.constants if self.table else [], dtype=dtype)
+        if self.whole and grammar.partial:
+            self.limit = _EXACT_FLOAT
+        elif self.table and self.table.hides_infinity:
+            self.limit = np.inf
 
     def apply(self, operator: Operator, *operands: np.ndarray) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            values = operator.meaning(*operands)
-        return np.where(np.isfinite(values), values, np.nan)
+        values = operator.values(*operands)
+        if self.limit and np.nanmax(np.abs(values), initial=0) > self.limit:
+            raise SynthlabError(f"values of {operator.symbol!r} exceed 2^53 on the grid: lower the size or the grid")
+        return values.astype(self.terminals.dtype)
+
+    def codes(self, values: np.ndarray) -> np.ndarray:
+        missing = np.isnan(values)
+        known = np.where(missing, 0.0, values)
+        codes = known.astype(np.int64) % PRIME if self.whole else _to_nine_digits(known)
+        return np.where(missing, UNDEFINED_RESIDUE, codes.astype(np.uint64))
+
+    def finish(self, values: np.ndarray) -> np.ndarray:
+        values[~np.isfinite(values)] = np.nan
+        return values
+
+
+def _to_nine_digits(values: np.ndarray) -> np.ndarray:
+    """Floats as integers below the prime; below 1e-9, where rounded differences end, they are zero."""
+    mantissa, exponent = np.frexp(np.where(np.abs(values) < 1e-9, 0.0, values))
+    digits = np.round(mantissa * 2.0**30).astype(np.int64)  # 30 bits are nine digits
+    carried = np.abs(digits) == 1 << 30
+    digits, exponent = np.where(carried, digits // 2, digits), np.where(carried, exponent + 1, exponent)
+    return ((digits + (1 << 31)) << 12) + exponent + (1 << 11)
 
 
 @functools.lru_cache(maxsize=16)
 def grid_algebra(grammar: Grammar) -> Algebra:
     """The arithmetic in which outputs on the grammar's grid are reported."""
-    return WholeNumbers(grammar) if grammar.integral else Floats(grammar)
+    return number_algebra(grammar, grammar.grid.points)
+
+
+def number_algebra(grammar: Grammar, points: Points) -> Algebra:
+    """Whole numbers where they suffice, else floats."""
+    try:
+        return WholeNumbers(grammar, points)
+    except ConfigurationError:
+        return Floats(grammar, points)
 
 
 def evaluate(grammar: Grammar, prefix: np.ndarray, algebra: Algebra) -> np.ndarray:
-    """Values of many programs, (P, W), by a stack machine over prefix tokens read from the right.
+    """Values of many programs, (P, W): compiled where the operators allow it, else by NumPy on shared subtrees.
 
     Parameters
     ----------
@@ -121,42 +198,68 @@ def evaluate(grammar: Grammar, prefix: np.ndarray, algebra: Algebra) -> np.ndarr
         Padded token matrix (P, L), each row one complete tree.
     algebra
         The arithmetic, with W values a program.
+
+    Raises
+    ------
+    SynthlabError
+        If a whole number leaves its range.
     """
-    width = algebra.terminals.shape[1]
-    values = np.empty((len(prefix), width), dtype=algebra.terminals.dtype)
+    if algebra.table is not None:
+        values, overflowed = run_programs(
+            grammar, algebra.table, prefix, algebra.terminals, algebra.constants, algebra.limit
+        )
+        _check_overflow(grammar, prefix, overflowed)
+        return algebra.finish(values)
+    values = np.empty((len(prefix), algebra.terminals.shape[1]), dtype=algebra.terminals.dtype)
     for start in range(0, len(prefix), _ROWS_AT_ONCE):
-        block = prefix[start : start + _ROWS_AT_ONCE]
-        values[start : start + len(block)] = _evaluate_block(grammar, block, algebra)
+        shared = share(grammar, prefix[start : start + _ROWS_AT_ONCE])
+        values[start : start + len(shared.roots)] = evaluate_shared(shared, algebra)[shared.roots]
     return values
 
 
-def _evaluate_block(grammar: Grammar, prefix: np.ndarray, algebra: Algebra) -> np.ndarray:
-    num_programs = len(prefix)
-    most_leaves = int((prefix < grammar.num_terminals).sum(axis=1).max(initial=0))
-    stack = np.zeros((most_leaves + 1, num_programs, algebra.terminals.shape[1]), dtype=algebra.terminals.dtype)
-    height = np.zeros(num_programs, dtype=np.int64)
-    for column in prefix.T[::-1]:
-        for token in np.unique(column[column != PAD]):
-            rows = np.flatnonzero(column == token)
-            if token < grammar.num_terminals:
-                stack[height[rows], rows] = algebra.terminals[token]
-                height[rows] += 1
-                continue
-            operator = grammar.operator(int(token))
-            operands = [stack[height[rows] - 1 - k, rows] for k in range(operator.arity)]
-            height[rows] -= operator.arity - 1
-            stack[height[rows] - 1, rows] = algebra.apply(operator, *operands)
-    return stack[0]
+def evaluate_shared(shared: SharedPrograms, algebra: Algebra) -> np.ndarray:
+    """Values of every node of a shared graph, (N, W), each computed once.
+
+    Raises
+    ------
+    SynthlabError
+        If a whole number leaves its range.
+    """
+    grammar, arrays = algebra.grammar, (shared.tokens, shared.operands)
+    if algebra.table is not None:
+        values, overflowed = run_shared(
+            grammar, algebra.table, *arrays, algebra.terminals, algebra.constants, algebra.limit
+        )
+        if overflowed >= 0:
+            raise SynthlabError("values exceed the exact range on the grid: lower the size or the grid")
+        return algebra.finish(values)
+    values = np.empty((len(shared.tokens), algebra.terminals.shape[1]), dtype=algebra.terminals.dtype)
+    levels = np.lexsort([shared.tokens, shared.height])
+    changes = np.flatnonzero(np.diff(shared.height[levels]) | np.diff(shared.tokens[levels])) + 1
+    for nodes in np.split(levels, changes):
+        token = int(shared.tokens[nodes[0]])
+        if token < grammar.num_terminals:
+            values[nodes] = algebra.terminals[token]
+            continue
+        operands = [values[shared.operands[nodes, k]] for k in range(grammar.arities[token])]
+        values[nodes] = algebra.apply(grammar.operator(token), *operands)
+    return values
+
+
+def _check_overflow(grammar: Grammar, prefix: np.ndarray, overflowed: int) -> None:
+    if overflowed >= 0:
+        text = Program.from_row(grammar, prefix[overflowed]).infix_text()
+        raise SynthlabError(f"values of {text[:60]!r} exceed the exact range on the grid: lower the size or the grid")
 
 
 def grid_outputs(grammar: Grammar, prefix: np.ndarray) -> np.ndarray:
-    """Outputs on the grammar's grid, (P, G): exact int64, or float64 with NaN at poles.
+    """Outputs on the grammar's grid, (P, G): exact int64, or float64 with NaN where there is no value.
 
-    Poles are found exactly, modulo a prime, not from rounded floats.
+    In grammars with exact identity poles are found exactly, modulo a prime, not from rounded floats.
     """
     outputs = evaluate(grammar, prefix, grid_algebra(grammar))
-    if not grammar.integral:
-        from synthlab.language.identity import UNDEFINED_RESIDUE, grid_residues
+    if grammar.exact and grammar.partial:
+        from synthlab.language.identity import grid_codes
 
-        outputs[evaluate(grammar, prefix, grid_residues(grammar)) == UNDEFINED_RESIDUE] = np.nan
+        outputs[grid_codes(grammar, prefix) == UNDEFINED_RESIDUE] = np.nan
     return outputs

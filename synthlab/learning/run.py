@@ -11,23 +11,23 @@ import safetensors.torch
 
 from synthlab.errors import ArtifactError
 from synthlab.language.grammar import Grammar, get_grammar
+from synthlab.language.measure import max_length
 from synthlab.learning.encoding import NUM_FEATURES, num_rows
 from synthlab.learning.model import Synthesizer
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.split import Split
 from synthlab.store import Carrier, content_key
 from synthlab.universe.corpus import Corpus
-from synthlab.universe.counting import max_length
 
 
-def new_model(config: ModelConfig, grammar: Grammar, max_leaves: int) -> Synthesizer:
+def new_model(config: ModelConfig, grammar: Grammar, max_size: int, measure: str = "leaves") -> Synthesizer:
     """Untrained model for a grammar and a bound N on answers."""
     return Synthesizer(
         config,
         vocabulary=len(grammar.tokens),
         num_rows=num_rows(grammar.grid),
         row_features=grammar.grid.shape[-1] * NUM_FEATURES,
-        max_tokens=max_length(grammar, max_leaves),
+        max_tokens=max_length(grammar, max_size, measure),
     )
 
 
@@ -106,7 +106,7 @@ class Run(Carrier):
             raise ArtifactError(
                 f"the checkpoint was trained with grammar {self.corpus['digest']}, not {grammar.digest}: train again"
             )
-        model = new_model(self.model_config, grammar, self.corpus["max_leaves"])
+        model = new_model(self.model_config, grammar, self.corpus["max_size"], self.corpus["measure"])
         model.load_state_dict({n: w.float() for n, w in safetensors.torch.load(self.weights).items()})
         return model.eval()
 
@@ -118,7 +118,7 @@ class Run(Carrier):
         """Refuse to evaluate on another universe than the run was trained on."""
         if self.corpus != corpus.identity:
             raise ArtifactError(
-                f"the run belongs to {self.corpus['grammar']} <= {self.corpus['max_leaves']} leaves "
+                f"the run belongs to {self.corpus['grammar']} <= {self.corpus['max_size']} {self.corpus['measure']} "
                 f"({self.corpus['digest']}), not to {corpus!r}: load that corpus, or train again"
             )
 

@@ -184,7 +184,7 @@ def train(
     folder = store.root / "checkpoints" / run_key(corpus, split, model_config, training)
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(training.seed)
-    model = new_model(model_config, corpus.grammar, corpus.max_leaves)
+    model = new_model(model_config, corpus.grammar, corpus.max_size, corpus.measure)
     module = SynthesisModule(model, DeviceData(corpus, split), training)
     samples = {n: t.sample(_CHECK_TASKS) for n, t in tasks_by_part(corpus, split).items()}
     last = folder / "last.ckpt"

@@ -10,10 +10,10 @@ import pandas as pd
 
 from synthlab.assessment.tasks import Candidates, Tasks
 from synthlab.language.grammar import PAD, Grammar
-from synthlab.language.identity import grid_residues
+from synthlab.language.identity import mix, observation_algebra
+from synthlab.language.measure import max_length
 from synthlab.language.program import Program
 from synthlab.search.budget import Budget, Meter
-from synthlab.universe.counting import max_length
 from synthlab.universe.enumeration import grow
 
 METHOD = "bottom-up enumeration"
@@ -39,48 +39,42 @@ class SearchResult:
     method: str = METHOD
 
 
-def search_by_enumeration(grammar: Grammar, residues: np.ndarray, budget: Budget, *, max_leaves: int) -> SearchResult:
+def search_by_enumeration(
+    grammar: Grammar, codes: np.ndarray, budget: Budget, *, max_size: int, measure: str = "leaves"
+) -> SearchResult:
     """Find the smallest program with the given grid outputs.
 
     Parameters
     ----------
     grammar
         The language.
-    residues
-        The target's outputs on the grid, exact modulo 2^61 - 1, (G,); all that the solver sees.
+    codes
+        The target's outputs on the grid, as `identity.grid_codes` (G,); all that the solver sees.
     budget
         When to give up; looked at after every block of candidates.
-    max_leaves
+    max_size, measure
         Largest program to try.
     """
     meter = Meter(budget)
-    target = np.asarray(residues, dtype=np.uint64)
+    target = mix(np.asarray(codes, dtype=np.uint64)[None])[0]
 
-    def finished(values: np.ndarray, executed: int) -> bool:
+    def finished(keys: np.ndarray, executed: int) -> bool:
         meter.executed = executed
-        return meter.exhausted or bool(_matches(values, target).any())
+        return meter.exhausted or bool((keys == target).all(axis=1).any())
 
-    for table in grow(grammar, grid_residues(grammar), max_leaves, check_poles=False, on_block=finished):
+    for table in grow(grammar, observation_algebra(grammar), max_size, measure=measure, on_block=finished):
         meter.executed = table.executed
-        found = np.flatnonzero(_matches(table.values, target))
+        found = np.flatnonzero((table.keys == target).all(axis=1))
         if len(found):
-            program = Program.from_row(grammar, table.text[found[0]])
+            program = Program.from_row(grammar, table.text(found[:1])[0])
             return SearchResult(program, meter.executed, meter.seconds)
         if meter.exhausted:
             break
     return SearchResult(None, meter.executed, meter.seconds)
 
 
-def _matches(values: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Rows equal to the target; the first output rules out nearly all."""
-    rows = np.flatnonzero(values[:, 0] == target[0])
-    mask = np.zeros(len(values), dtype=bool)
-    mask[rows] = (values[rows] == target).all(axis=1)
-    return mask
-
-
 def solve_tasks(
-    tasks: Tasks, budget: Budget, *, max_leaves: int | None = None, progress: bool = False
+    tasks: Tasks, budget: Budget, *, max_size: int | None = None, progress: bool = False
 ) -> tuple[Candidates, pd.DataFrame]:
     """Search for every task on its own; one candidate each, and what each search cost.
 
@@ -90,11 +84,11 @@ def solve_tasks(
         Candidates (unsolved tasks submit nothing that is grammatical), and a table with columns class_id,
         executed, seconds, found, method.
     """
-    limit = tasks.max_leaves if max_leaves is None else max_leaves
-    prefix = np.full((len(tasks), max_length(tasks.grammar, limit)), PAD, dtype=np.uint8)
+    limit = tasks.max_size if max_size is None else max_size
+    prefix = np.full((len(tasks), max_length(tasks.grammar, limit, tasks.measure)), PAD, dtype=np.uint8)
     costs = []
     for row in _with_progress(range(len(tasks)), progress):
-        result = search_by_enumeration(tasks.grammar, tasks.residues[row], budget, max_leaves=limit)
+        result = search_by_enumeration(tasks.grammar, tasks.codes[row], budget, max_size=limit, measure=tasks.measure)
         if result.program is not None:
             prefix[row, : result.program.nodes] = result.program.prefix
         costs.append((tasks.class_id[row], result.executed, result.seconds, result.program is not None, result.method))

@@ -57,11 +57,12 @@ class _Evidence:
     """Texts and functions of a split's parts, recomputed from ids."""
 
     def __init__(self, split: Split, grammar: Grammar) -> None:
-        self.grammar, self.max_leaves, self.seed = grammar, split.corpus["max_leaves"], split.corpus["seed"]
-        self.num_programs = sum(program_counts(grammar, self.max_leaves))
+        self.grammar, self.seed = grammar, split.corpus["seed"]
+        self.bound = split.corpus["max_size"], split.corpus["measure"]
+        self.num_programs = sum(program_counts(grammar, *self.bound))
 
     def texts(self, ids: np.ndarray) -> np.ndarray:
-        return unrank(self.grammar, ids, self.max_leaves)
+        return unrank(self.grammar, ids, *self.bound)
 
     def functions(self, ids: np.ndarray) -> np.ndarray:
         """Fingerprints as one comparable value each."""

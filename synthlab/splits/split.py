@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from synthlab.errors import ArtifactError, ConfigurationError, SplitError
+from synthlab.language.measure import smallest_size
 from synthlab.store import Carrier
 from synthlab.universe.corpus import Corpus
 
@@ -96,14 +97,14 @@ class Split(Carrier):
             raise ArtifactError("the split was drawn on another corpus: load that one, or draw it again")
         parts = {"train": corpus.class_index[self.train]}
         parts |= {name: corpus.class_rows(ids) for name, ids in self.tests.items()}
-        tables = []
+        tables, smallest = [], smallest_size(corpus.measure)
         for name, rows in parts.items():
-            counts = np.bincount(corpus.class_leaves[rows], minlength=corpus.max_leaves + 1)[1:]
+            counts = np.bincount(corpus.minimal_size[rows], minlength=corpus.max_size + 1)[smallest:]
             tables.append(
                 pd.DataFrame(
                     {
                         "part": name,
-                        "leaves": np.arange(1, corpus.max_leaves + 1),
+                        corpus.measure: np.arange(smallest, corpus.max_size + 1),
                         "items": counts,
                         "share": counts / max(1, counts.sum()),
                     }
@@ -145,8 +146,8 @@ def reserve_classes(corpus: Corpus, share: float, seed: int) -> np.ndarray:
         raise ConfigurationError(f"reserved share {share}: use a number between 0 and 1")
     generator = np.random.default_rng([seed, 1])
     reserved = np.zeros(corpus.num_classes, dtype=bool)
-    for size in range(1, corpus.max_leaves + 1):
-        rows = np.flatnonzero((corpus.class_leaves == size) & corpus.is_task)
+    for size in range(smallest_size(corpus.measure), corpus.max_size + 1):
+        rows = np.flatnonzero((corpus.minimal_size == size) & corpus.is_task)
         reserved[generator.permutation(rows)[: round(share * len(rows))]] = True
     if not reserved.any():
         raise SplitError(f"{share} of {int(corpus.is_task.sum())} classes reserves none: raise the share")

@@ -17,8 +17,10 @@ import pandas as pd
 from sklearn.cluster import MiniBatchKMeans
 
 from synthlab.errors import ConfigurationError, SplitError
-from synthlab.language.identity import ResiduePoints, Residues
+from synthlab.language.identity import ResiduePoints
 from synthlab.language.interpreter import evaluate
+from synthlab.language.residues import combine_arrays
+from synthlab.language.tracing import SUBTRACT
 from synthlab.spaces.projection import distinct_rows
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
 from synthlab.splits.density import draw_by_regime
@@ -253,7 +255,7 @@ def matched_tests(
     bins: dict[str, np.ndarray] = {}
     for name, counts in texts.items():
         rows = tests[name]
-        bins[name] = np.stack([corpus.class_leaves[rows], degree[rows], np.log2(counts[rows]).astype(int) // 2], axis=1)
+        bins[name] = np.stack([corpus.minimal_size[rows], degree[rows], np.log2(counts[rows]).astype(int) // 2], axis=1)
     generator = np.random.default_rng([seed, 4])
     pairs: dict[str, list[np.ndarray]] = {"id": [], "forced": []}
     for cell in np.unique(np.concatenate([bins["id"], bins["forced"]]), axis=0):
@@ -267,11 +269,15 @@ def matched_tests(
 def total_degrees(corpus: Corpus) -> np.ndarray:
     """Total degree of every class as a polynomial (C,); -1 where it is none, or its degree exceeds 60.
 
+    Operators without a field function have no degree: all classes of their grammars get -1.
+
     A polynomial of degree d has vanishing (d+1)-th differences along any line; they are taken modulo the
     prime on a random line, which is exact but for a chance below 1e-17.
     """
     degree = np.full(corpus.num_classes, -1, dtype=np.int64)
-    for num_points in (corpus.max_leaves + 2, _MAX_DEGREE + 2):
+    if not corpus.grammar.exact:
+        return degree
+    for num_points in (int(corpus.class_leaves.max()) + 2, _MAX_DEGREE + 2):
         rows = np.flatnonzero(degree < 0)
         degree[rows] = _degrees_on_line(corpus, rows, num_points)
     return degree
@@ -285,7 +291,7 @@ def _degrees_on_line(corpus: Corpus, rows: np.ndarray, num_points: int) -> np.nd
     values = evaluate(grammar, corpus.prefix[corpus.class_id[rows]], ResiduePoints(grammar, line))
     degree = np.full(len(rows), -1, dtype=np.int64)
     for order in range(num_points - 1):
-        values = (Residues(values[:, 1:]) - Residues(values[:, :-1])).array
+        values = combine_arrays(SUBTRACT, values[:, 1:], values[:, :-1])
         degree[(degree < 0) & (values == 0).all(axis=1)] = order
     return degree
 

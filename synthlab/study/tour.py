@@ -11,12 +11,12 @@ import pandas as pd
 from synthlab.assessment.correctness import SOLVED, check
 from synthlab.assessment.tasks import Tasks
 from synthlab.language.grammar import get_grammar
-from synthlab.language.identity import fingerprints, grid_residues
-from synthlab.language.interpreter import evaluate, grid_outputs
+from synthlab.language.identity import fingerprints, grid_codes
+from synthlab.language.interpreter import grid_outputs
 from synthlab.language.program import Program, parse, token_matrix
 from synthlab.splits.split import Split
 from synthlab.universe.counting import unrank
-from synthlab.universe.enumeration import HashIndex
+from synthlab.universe.hashing import HashIndex
 
 if TYPE_CHECKING:
     from synthlab.learning.run import Run
@@ -46,8 +46,8 @@ def answer(run: Run, formulas: Sequence[str], split: Split | None = None) -> pd.
     programs = [parse(grammar, text) for text in formulas]
     prefix, num = token_matrix(programs), len(programs)
     tasks = Tasks(
-        grammar=grammar, max_leaves=run.corpus["max_leaves"], seed=run.corpus["seed"],
-        outputs=grid_outputs(grammar, prefix), residues=evaluate(grammar, prefix, grid_residues(grammar)),
+        grammar=grammar, max_size=run.corpus["max_size"], measure=run.corpus["measure"], seed=run.corpus["seed"],
+        outputs=grid_outputs(grammar, prefix), codes=grid_codes(grammar, prefix),
         class_id=np.arange(num), class_leaves=np.array([p.leaves for p in programs]),
         fingerprints=fingerprints(grammar, prefix, run.corpus["seed"]), weight=np.ones(num, dtype=int),
     )  # fmt: skip
@@ -59,5 +59,5 @@ def answer(run: Run, formulas: Sequence[str], split: Split | None = None) -> pd.
     })  # fmt: skip
     if split is None or split.key != run.split_key:
         return table
-    trained = fingerprints(grammar, unrank(grammar, split.targets, tasks.max_leaves), tasks.seed)
+    trained = fingerprints(grammar, unrank(grammar, split.targets, tasks.max_size, tasks.measure), tasks.seed)
     return table.assign(in_training=HashIndex(np.unique(trained, axis=0)).find(tasks.fingerprints) >= 0)

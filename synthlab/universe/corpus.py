@@ -9,41 +9,45 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from synthlab.errors import ArtifactError, BudgetExceeded
+from synthlab.errors import ArtifactError
 from synthlab.language.grammar import Grammar, get_grammar
 from synthlab.language.identity import (
     FINGERPRINT_SEED,
-    UNDEFINED_RESIDUE,
-    ResiduePoints,
     check_coefficients,
-    fingerprint_points,
+    fingerprints,
+    identity_algebra,
+    identity_method,
 )
 from synthlab.language.interpreter import grid_outputs
+from synthlab.language.measure import sizes_of, smallest_size
 from synthlab.language.program import Program, infix_texts
+from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.store import Carrier
-from synthlab.universe.counting import operand_ids, program_counts, rank, size_offsets, unrank
-from synthlab.universe.enumeration import FunctionTable, HashIndex, enumerate_functions, mix
+from synthlab.universe.counting import program_counts, unrank
+from synthlab.universe.enumeration import enumerate_functions
+from synthlab.universe.functions import FunctionTable
+from synthlab.universe.hashing import KeyNumbers
+from synthlab.universe.planning import Limits, plan_functions, plan_texts
 
 NO_CLASS = -1
-_BYTES_PER_PROGRAM = 120
-_ROWS_AT_ONCE = 1 << 20
+_ROWS_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus(Carrier):
-    """Programs and semantic classes of a grammar up to a number of leaves.
+    """Programs and semantic classes of a grammar up to a size.
 
     A program's row equals its id. Classes are rows too, ordered by their minimal text; `class_index`
     leads from programs to class rows, `class_id` from class rows to the id of the minimal text.
 
     Attributes
     ----------
-    grammar, max_leaves, seed
-        The language, the bound N, and the seed of the fingerprint points.
+    grammar, max_size, measure, seed
+        The language, the bound N, its measure (leaves, nodes or depth), and the seed of the identity test.
     prefix
         Padded prefix tokens (P, L), uint8.
     leaves
-        Size of every program (P,), uint8.
+        Number of leaves of every program (P,), uint8.
     class_index
         Class row of every program (P,), int32; `NO_CLASS` where it is undefined as a function.
     class_id
@@ -55,7 +59,8 @@ class Corpus(Carrier):
     stage: ClassVar[str] = "corpus"
 
     grammar: Grammar
-    max_leaves: int
+    max_size: int
+    measure: str
     seed: int
     prefix: np.ndarray
     leaves: np.ndarray
@@ -64,17 +69,21 @@ class Corpus(Carrier):
     fingerprints: np.ndarray
 
     @staticmethod
-    def describe(grammar: Grammar, max_leaves: int, seed: int = FINGERPRINT_SEED) -> dict[str, Any]:
+    def describe(
+        grammar: Grammar, max_size: int, measure: str = "leaves", seed: int = FINGERPRINT_SEED
+    ) -> dict[str, Any]:
         """Identity of a corpus before it is built."""
-        return {"grammar": grammar.name, "digest": grammar.digest, "max_leaves": max_leaves, "seed": seed}
+        return {
+            "grammar": grammar.name, "digest": grammar.digest, "max_size": max_size, "measure": measure, "seed": seed
+        }  # fmt: skip
 
     @property
     def identity(self) -> dict[str, Any]:
-        return self.describe(self.grammar, self.max_leaves, self.seed)
+        return self.describe(self.grammar, self.max_size, self.measure, self.seed)
 
     @property
     def label(self) -> str:
-        return f"{self.grammar.name}-{self.max_leaves}"
+        return f"{self.grammar.name}-{self.max_size}-{self.measure}"
 
     def payload(self) -> dict[str, np.ndarray]:
         names = ("prefix", "leaves", "class_index", "class_id", "fingerprints")
@@ -87,7 +96,7 @@ class Corpus(Carrier):
             raise ArtifactError(
                 f"the corpus was made with grammar {identity['digest']}, not {grammar.digest}: enumerate it again"
             )
-        return cls(grammar, identity["max_leaves"], identity["seed"], **payload)
+        return cls(grammar, identity["max_size"], identity["measure"], identity["seed"], **payload)
 
     @property
     def num_programs(self) -> int:
@@ -101,8 +110,13 @@ class Corpus(Carrier):
 
     @cached_property
     def class_leaves(self) -> np.ndarray:
-        """Minimal size of every class (C,)."""
+        """Number of leaves of every class's minimal text (C,)."""
         return self.leaves[self.class_id].astype(np.int64)
+
+    @cached_property
+    def minimal_size(self) -> np.ndarray:
+        """Size of every class's minimal text (C,), in the measure of the universe."""
+        return sizes_of(self.grammar, self.prefix[self.class_id], self.measure)
 
     @cached_property
     def multiplicity(self) -> np.ndarray:
@@ -142,19 +156,24 @@ class Corpus(Carrier):
         return rows
 
     def counts(self) -> pd.DataFrame:
-        """New programs and functions per number of leaves, with cumulative sums."""
-        sizes = np.arange(1, self.max_leaves + 1)
-        programs = np.bincount(self.leaves, minlength=self.max_leaves + 1)[1:]
-        functions = np.bincount(self.class_leaves, minlength=self.max_leaves + 1)[1:]
+        """New programs and functions per size, with cumulative sums."""
+        smallest = smallest_size(self.measure)
+        functions = np.bincount(self.minimal_size, minlength=self.max_size + 1)[smallest:]
+        programs = np.array(program_counts(self.grammar, self.max_size, self.measure))
         return pd.DataFrame(
             {
-                "leaves": sizes,
+                self.measure: np.arange(smallest, self.max_size + 1),
                 "programs": programs,
                 "functions": functions,
                 "programs_cumulative": programs.cumsum(),
                 "functions_cumulative": functions.cumsum(),
             }
         )
+
+    @property
+    def identity_method(self) -> str:
+        """How equality of functions was decided, in words."""
+        return identity_method(self.grammar, self.seed)
 
     def frame(self, program_ids: np.ndarray | None = None) -> pd.DataFrame:
         """Programs as a table: id, text, leaves, root, class (all of them, or the chosen ids)."""
@@ -178,81 +197,75 @@ class Corpus(Carrier):
         return table.drop(columns="program_id")[["class_id", "program", "leaves", "root", "class_size"]]
 
     def __repr__(self) -> str:
+        equal = "" if self.grammar.exact else " (equal on probes)"
         return (
-            f"Corpus({self.grammar.name}, <= {self.max_leaves} leaves: "
-            f"{self.num_programs:,} programs, {self.num_classes:,} functions)"
+            f"Corpus({self.grammar.name}, <= {self.max_size} {self.measure}: "
+            f"{self.num_programs:,} programs, {self.num_classes:,} functions{equal})"
         )
 
 
-def build_corpus(grammar: Grammar, max_leaves: int, *, seed: int = FINGERPRINT_SEED, max_bytes: float = 8e9) -> Corpus:
-    """Enumerate every program text and class up to `max_leaves` leaves.
+def build_corpus(
+    grammar: Grammar,
+    max_size: int,
+    *,
+    measure: str = "leaves",
+    seed: int = FINGERPRINT_SEED,
+    limits: Limits | None = None,
+) -> Corpus:
+    """Enumerate every program text and class up to `max_size`.
 
     Parameters
     ----------
-    grammar, max_leaves, seed
-        What to enumerate, and the seed of the identity test.
-    max_bytes
-        Memory that the work may take.
+    grammar, max_size, measure
+        What to enumerate: programs of at most so many leaves, nodes, or levels.
+    seed
+        Seed of the identity test.
+    limits
+        What the work may take; by default 80 % of the free memory.
 
     Raises
     ------
     BudgetExceeded
         Before any work, if the exact count says that the corpus would not fit.
     """
-    total = sum(program_counts(grammar, max_leaves))
-    if total * _BYTES_PER_PROGRAM > max_bytes:
-        raise BudgetExceeded(
-            f"{total:,} programs of up to {max_leaves} leaves need about {total * _BYTES_PER_PROGRAM / 1e9:.1f} GB, "
-            f"{max_bytes / 1e9:.1f} GB are allowed: lower max_leaves, or enumerate functions only"
-        )
-    check_coefficients(grammar, max_leaves)
-    points = fingerprint_points(grammar, seed)
-    functions = enumerate_functions(grammar, points, max_leaves)
-    prefix = unrank(grammar, np.arange(total), max_leaves)
-    leaves = np.repeat(np.arange(1, max_leaves + 1), program_counts(grammar, max_leaves)).astype(np.uint8)
-    class_index = _classify(grammar, prefix, functions, points, max_leaves)
-    class_id = rank(grammar, functions.text, max_leaves)
-    return Corpus(grammar, max_leaves, seed, prefix, leaves, class_index, class_id, functions.values)
+    plan_texts(grammar, max_size, measure).require(limits)
+    check_coefficients(grammar, max_size, measure)
+    total = sum(program_counts(grammar, max_size, measure))
+    prefix = unrank(grammar, np.arange(total), max_size, measure)
+    leaves = (prefix < grammar.num_terminals).sum(axis=1).astype(np.uint8)
+    keys, class_index, class_id = _classes(grammar, prefix, seed)
+    return Corpus(grammar, max_size, measure, seed, prefix, leaves, class_index, class_id, keys)
 
 
-def _classify(
-    grammar: Grammar, prefix: np.ndarray, functions: FunctionTable, points: ResiduePoints, max_leaves: int
-) -> np.ndarray:
-    """Class row of every program from the classes of its operands, smaller programs first."""
-    index = HashIndex(mix(functions.values))
-    class_index = np.full(len(prefix), NO_CLASS, dtype=np.int32)
-    offsets = size_offsets(grammar, max_leaves)
-    for size in range(1, max_leaves + 1):
-        for start in range(offsets[size], offsets[size + 1], _ROWS_AT_ONCE):
-            rows = slice(start, min(start + _ROWS_AT_ONCE, offsets[size + 1]))
-            values = _values_from_operands(grammar, prefix[rows], functions, points, class_index, max_leaves)
-            class_index[rows] = index.find(mix(values))
-    return class_index
+def _classes(grammar: Grammar, prefix: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fingerprints of the classes in the order of their first texts, class of every text, first texts."""
+    found, class_index = [], np.empty(len(prefix), dtype=np.int32)
+    classes = KeyNumbers()
+    for start in range(0, len(prefix), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        keys = fingerprints(grammar, prefix[rows], seed)
+        class_index[rows], first = classes.number(keys, UNDEFINED_RESIDUE)
+        found.append((keys[first], start + first))
+    keys, ids = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return keys, class_index, ids
 
 
-def _values_from_operands(
+def function_table(
     grammar: Grammar,
-    prefix: np.ndarray,
-    functions: FunctionTable,
-    points: ResiduePoints,
-    class_index: np.ndarray,
-    max_leaves: int,
-) -> np.ndarray:
-    values = np.full((len(prefix), functions.values.shape[1]), UNDEFINED_RESIDUE, dtype=np.uint64)
-    operands = operand_ids(grammar, prefix, max_leaves)
-    known = np.concatenate([functions.values, values[:1]]) if len(values) else functions.values
-    for token in np.unique(prefix[:, 0]):
-        rows = np.flatnonzero(prefix[:, 0] == token)
-        if token < grammar.num_terminals:
-            values[rows] = points.terminals[token]
-            continue
-        # class -1 reads the last row, which is undefined
-        parts = [known[class_index[operands[rows, k]]] for k in range(grammar.arities[token])]
-        values[rows] = points.apply(grammar.operator(int(token)), *parts)
-    return values
+    max_size: int,
+    *,
+    measure: str = "leaves",
+    seed: int = FINGERPRINT_SEED,
+    limits: Limits | None = None,
+    num_threads: int | None = None,
+) -> FunctionTable:
+    """All functions up to a size without their other texts, for universes too large to list.
 
-
-def function_counts(grammar: Grammar, max_leaves: int, seed: int = FINGERPRINT_SEED) -> FunctionTable:
-    """All functions up to a size without their texts, for universes too large to list."""
-    check_coefficients(grammar, max_leaves)
-    return enumerate_functions(grammar, fingerprint_points(grammar, seed), max_leaves)
+    Raises
+    ------
+    BudgetExceeded
+        Before the work, if the predicted functions would not fit the limits (80 % of the free memory).
+    """
+    check_coefficients(grammar, max_size, measure)
+    plan_functions(grammar, max_size, measure, seed).require(limits)
+    return enumerate_functions(grammar, identity_algebra(grammar, seed), max_size, measure, num_threads)

@@ -140,7 +140,8 @@ class SplitExplorer:
             f"{kind!r}: fit_{kind}(corpus, {_arguments(space.settings, ('p', 'q', 'num_axes'))})"
             for kind, space in self.spaces.items()
         )
-        corpus = f"get_grammar({self.corpus.grammar.name!r}), {self.corpus.max_leaves}, seed={self.corpus.seed}"
+        bound = f"{self.corpus.max_size}, measure={self.corpus.measure!r}"
+        corpus = f"get_grammar({self.corpus.grammar.name!r}), {bound}, seed={self.corpus.seed}"
         settings = _arguments(self.split.settings, _DRAW_CONTROLS)
         return f"{_IMPORTS}\n\n" + "\n".join(
             [
@@ -288,14 +289,14 @@ class SplitExplorer:
             "train pool": f"{num_pool:,} programs, {len(split.train):,} drawn",
             "id": tests["id"],
             "open": tests.get("open", "n/a (semantic region)"),
-            f"forced@{corpus.max_leaves}": tests["forced"],
+            f"forced@{corpus.max_size}": tests["forced"],
             "matched": f"{len(split.tests['matched_id']):,} pairs of id and forced",
         }
         return "\n".join(f"{name:<12}{text}" for name, text in rows.items())
 
     def _example_lines(self, split: Split, region: Region) -> str:
         held_out = np.flatnonzero(self._inside(region))
-        forced = f"forced@{self.corpus.max_leaves}"
+        forced = f"forced@{self.corpus.max_size}"
         groups = {"train": split.train, "held out": held_out, forced: split.tests["forced"]}
         return "\n".join(f"{name:<12}{self._some_texts(ids)}" for name, ids in groups.items())
 

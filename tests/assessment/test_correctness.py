@@ -23,7 +23,7 @@ def asked(corpus, *texts):
     for row, text in zip(rows, texts, strict=True):
         prefix = tokens(corpus.grammar, text)
         row[: len(prefix)] = prefix
-    classes = corpus.class_id[corpus.class_index[rank(corpus.grammar, rows, corpus.max_leaves)]]
+    classes = corpus.class_id[corpus.class_index[rank(corpus.grammar, rows, corpus.max_size)]]
     assert len(set(classes.tolist())) == len(texts)
     tasks = tasks_of(corpus, classes)
     return tasks.take(np.searchsorted(tasks.class_id, classes))
@@ -69,18 +69,18 @@ def test_every_outcome_of_one_candidate(corpus4, target, text, status):
 def test_right_on_the_grid_is_not_solved(corpus4, target, sign):
     text = f"({target}){sign}{VANISHING}"
     leaves = parse(POLYNOMIAL, text).leaves
-    assert status_of(corpus4, target, text, max_leaves=leaves) == "right on grid"
-    assert status_of(corpus4, target, text, max_leaves=leaves - 1) == "too long"
+    assert status_of(corpus4, target, text, max_size=leaves) == "right on grid"
+    assert status_of(corpus4, target, text, max_size=leaves - 1) == "too long"
     assert status_of(corpus4, target, text) == "too long"
-    assert status_of(corpus4, target, f"{text}+1", max_leaves=leaves + 1) == "wrong function"
+    assert status_of(corpus4, target, f"{text}+1", max_size=leaves + 1) == "wrong function"
 
 
 def test_right_on_the_grid_of_thirds(rational3):
     factors = "*".join(f"(x+x+x{c})" for c in ("-1", "-2-2", "-2-2-2-1", "+2", "+2+2+1", "+2+2+2+2"))
     for target in ("x", "y/x", "1/(x*y)"):
         text = f"({target})+({factors})*y"
-        assert status_of(rational3, target, text, max_leaves=60) == "right on grid"
-        assert status_of(rational3, target, f"({text})*(x-y)", max_leaves=60) == "wrong function"
+        assert status_of(rational3, target, text, max_size=60) == "right on grid"
+        assert status_of(rational3, target, f"({text})*(x-y)", max_size=60) == "wrong function"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_division(rational3, target, text, status):
 
 
 def test_a_candidate_with_a_pole_on_the_grid_is_wrong_not_undefined(rational3):
-    assert status_of(rational3, "x", "1/(x+x+x-1)", max_leaves=5) == "wrong function"
+    assert status_of(rational3, "x", "1/(x+x+x-1)", max_size=5) == "wrong function"
 
 
 NO_TEXTS = [[PAD] * 5, [200, PAD, PAD, PAD, PAD], [5, 0, 200, 1, 0], [5, 5, 5, 5, 0], [PAD, 0, 0, 0, 0]]
@@ -138,7 +138,7 @@ def three_tasks(corpus3):
         (0, 1, f"x+{VANISHING}"), (0, 0, "y"), (0, 3, "x"), (0, 2, "!+ x"),
         (1, 2, "x*y"), (1, 1, "y*x"), (1, 0, "x+y+1+1+1"), (1, 3, f"x*y-{VANISHING}"),
     ]  # fmt: skip
-    return check(tasks, submit(POLYNOMIAL, *answers), max_leaves=12)
+    return check(tasks, submit(POLYNOMIAL, *answers), max_size=12)
 
 
 def test_the_submitted_sample_is_the_first_that_is_right_on_the_grid(three_tasks):

@@ -28,7 +28,7 @@ def test_outputs_are_those_of_every_text_of_the_class(corpus3):
         row = corpus3.class_index[program]
         expected = naive_outputs(POLYNOMIAL, naive.POLYNOMIAL_ARITIES, corpus3.prefix[program])
         assert tasks.outputs[row].tolist() == expected
-        assert [int(r) for r in tasks.residues[row]] == [int(v) % PRIME for v in expected]
+        assert [int(r) for r in tasks.codes[row]] == [int(v) % PRIME for v in expected]
 
 
 def test_rational_outputs_are_rounded_and_their_residues_exact(rational3):
@@ -37,7 +37,7 @@ def test_rational_outputs_are_rounded_and_their_residues_exact(rational3):
         expected = naive_outputs(RATIONAL, naive.RATIONAL_ARITIES, rational3.prefix[tasks.class_id[row]])
         np.testing.assert_allclose(tasks.outputs[row], [float(v) for v in expected], rtol=1e-12, atol=1e-15)
         exact = [v.numerator * pow(v.denominator, -1, PRIME) % PRIME for v in map(Fraction, expected)]
-        assert [int(r) for r in tasks.residues[row]] == exact
+        assert [int(r) for r in tasks.codes[row]] == exact
 
 
 def test_what_a_solver_sees_is_decided_by_the_function_alone(corpus4):
@@ -45,10 +45,11 @@ def test_what_a_solver_sees_is_decided_by_the_function_alone(corpus4):
     tasks = tasks_of(corpus4, corpus4.class_id)
     asked = defaultdict(list)
     for row in range(len(tasks)):
-        asked[tasks.residues[row].tobytes()].append(row)
+        asked[tasks.codes[row].tobytes()].append(row)
     assert len(asked) == len(tasks) == 2217
     assert {f.name for f in fields(Tasks)} == {
-        "grammar", "max_leaves", "seed", "outputs", "residues", "class_id", "class_leaves", "fingerprints", "weight",
+        "grammar", "max_size", "measure", "seed", "outputs", "codes", "class_id", "class_leaves", "fingerprints",
+        "weight",
     }  # fmt: skip
 
 
@@ -67,9 +68,9 @@ def test_taking_tasks_takes_every_field_alike(corpus3):
     rows = np.array([5, 200, 17])
     part = tasks.take(rows)
     alone = [tasks_of(corpus3, tasks.class_id[[row]]) for row in rows]
-    for name in ("outputs", "residues", "class_id", "class_leaves", "fingerprints", "weight"):
+    for name in ("outputs", "codes", "class_id", "class_leaves", "fingerprints", "weight"):
         assert np.array_equal(getattr(part, name), np.concatenate([getattr(one, name) for one in alone])), name
-    assert (part.grammar, part.max_leaves, part.seed) == (tasks.grammar, 3, tasks.seed)
+    assert (part.grammar, part.max_size, part.seed) == (tasks.grammar, 3, tasks.seed)
     assert len(tasks.take(slice(None, None, 100))) == 3
 
 

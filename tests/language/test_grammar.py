@@ -4,21 +4,12 @@ import itertools
 from dataclasses import replace
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from synthlab.errors import ConfigurationError, GrammarError, SynthlabError
-from synthlab.language.grammar import (
-    ADD,
-    DIVIDE,
-    MULTIPLY,
-    POLYNOMIAL,
-    RATIONAL,
-    Grammar,
-    Grid,
-    Operator,
-    get_grammar,
-    register,
-)
+from synthlab.language.grammar import PIECEWISE, POLYNOMIAL, RATIONAL, Grammar, Grid, get_grammar, register
+from synthlab.language.operator import ADD, DIVIDE, FLOOR_DIVIDE, MINIMUM, MULTIPLY, NEGATE, Operator
 
 
 def grammar(**changes):
@@ -59,6 +50,8 @@ def test_the_rational_grid_is_shifted_by_a_third_and_a_fifth():
         (dict(constants=(-1,)), "at most 18 digits"),
         (dict(constants=tuple(range(300))), "at most 254"),
         (dict(variables=("x",)), "2 axes for 1 variables"),
+        (dict(variables=(), constants=(1,)), "no variables"),
+        (dict(constants=(10**18,)), "at most 18 digits"),
     ],
 )
 def test_a_grammar_that_cannot_work_is_refused(changes, message):
@@ -75,39 +68,34 @@ def test_a_grid_without_distinct_values_is_refused(axes, message):
         Grid(axes)
 
 
-CALLS = itertools.count()
-
-
-def boom(a, b):
-    raise RuntimeError("no meaning")
-
-
 @pytest.mark.parametrize(
-    ("declaration", "message"),
-    [
-        (dict(symbol="f", arity=2, meaning=boom), "its meaning raised RuntimeError"),
-        (dict(symbol="f", arity=2, meaning=lambda a, b: a + next(CALLS)), "two calls with equal operands differ"),
-        (dict(symbol="-", arity=2, meaning=lambda a, b: a - b, commutative=True), "commutative but is not"),
-        (dict(symbol="/", arity=2, meaning=lambda a, b: a / b), "integral=False"),
-        (dict(symbol="f", arity=2, meaning=lambda a, b: "1"), "returned str"),
-        (dict(symbol="f", arity=2, meaning=lambda a, b: float(a)), "returned float"),
-        (dict(symbol="f", arity=2, meaning=lambda a: a), "its meaning raised TypeError"),
-        (dict(symbol="f", arity=0, meaning=lambda: 1), "arity 0"),
-        (dict(symbol="!", arity=1, meaning=lambda a: a), "needs arity 2"),
-        (dict(symbol="mid", arity=3, meaning=lambda a, b, c: a, commutative=True), "only binary"),
-        (dict(symbol="", arity=2, meaning=lambda a, b: a), "use a name or ASCII punctuation"),
-        (dict(symbol="(", arity=2, meaning=lambda a, b: a), "use a name or ASCII punctuation"),
-        (dict(symbol="×", arity=2, meaning=lambda a, b: a * b), "use a name or ASCII punctuation"),
-        (dict(symbol="f g", arity=2, meaning=lambda a, b: a), "use a name or ASCII punctuation"),
-    ],
+    "value",
+    [float("nan"), float("inf"), -np.inf, np.float64("nan"), "x", "one", "nan", "1/0", "", None, 1j, (1, 2), [1]],
+    ids=repr,
 )
-def test_an_operator_that_cannot_work_is_refused(declaration, message):
-    with pytest.raises(GrammarError, match=message):
-        Operator(**declaration)
+def test_a_grid_takes_finite_numbers_only(value):
+    with pytest.raises(GrammarError, match="no finite number") as caught:
+        Grid(((0, 1), (2, value)))
+    assert "\n" not in str(caught.value)
 
 
-def test_division_by_zero_is_part_of_a_meaning():
-    assert "None" in Operator(symbol="f", arity=2, meaning=lambda a, b: 1 / (a - b), integral=False).behaviour()
+def test_an_axis_that_is_no_sequence_is_refused():
+    with pytest.raises(GrammarError):
+        Grid((5,))
+
+
+def test_a_grid_holds_numbers_exactly():
+    grid = Grid(((0, 0.1, Fraction(1, 3)), (np.int64(4), np.float64(0.5))))
+    assert grid.axes == ((0, Fraction(0.1), Fraction(1, 3)), (4, Fraction(1, 2)))
+    assert all(isinstance(v, Fraction) for axis in grid.axes for v in axis)
+    assert grid.shape == (3, 2) and not grid.integral
+
+
+@pytest.mark.parametrize("domain", [(0, 7), (5, 5), (20, -20), (-3, 4)])
+def test_too_few_hidden_inputs_are_refused(domain):
+    with pytest.raises(GrammarError, match="widen hidden_domain"):
+        grammar(hidden_domain=domain)
+    assert grammar(hidden_domain=(0, 8)).hidden_domain == (0, 8)
 
 
 def test_the_digest_changes_with_everything_that_decides_meaning():
@@ -127,6 +115,27 @@ def test_the_digest_changes_with_everything_that_decides_meaning():
     assert grammar().digest == grammar(operators=(replace(ADD, meaning=lambda a, b: b + a),)).digest
 
 
+def test_hidden_inputs_decide_meaning_only_where_they_are_used():
+    wide = dict(hidden_domain=(-50, 50))
+    assert grammar().digest == grammar(**wide).digest
+    pieces = dict(operators=(ADD, MINIMUM))
+    assert grammar(**pieces).digest != grammar(**pieces, **wide).digest
+
+
+def test_values_of_non_field_operators_decide_the_digest():
+    def pieces(meaning):
+        return grammar(operators=(ADD, Operator(symbol="f", arity=2, meaning=meaning, field=None, integral=False)))
+
+    meanings = [np.minimum, np.maximum, lambda a, b: np.minimum(a, b) + 1e-6, lambda a, b: np.minimum(a, b) / 2]
+    assert len({pieces(m).digest for m in meanings}) == len(meanings)
+    assert pieces(np.minimum).digest == pieces(lambda a, b: np.where(a < b, a, b)).digest
+
+
+def test_a_grammar_of_many_operands_has_a_digest():
+    total = Operator(symbol="total", arity=6, meaning=lambda *each: sum(each))
+    assert grammar(operators=(ADD, total)).digest != grammar(operators=(ADD,)).digest
+
+
 def test_names_lead_to_grammars_and_keep_their_meaning():
     assert get_grammar("polynomial") is POLYNOMIAL
     mine = register(grammar(name="registered_in_a_test"))
@@ -141,6 +150,33 @@ def test_names_lead_to_grammars_and_keep_their_meaning():
 def test_errors_have_one_base_and_settings_are_value_errors():
     assert issubclass(GrammarError, SynthlabError)
     assert issubclass(ConfigurationError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("operators", "exact", "partial", "max_arity"),
+    [
+        ((ADD, MULTIPLY), True, False, 2),
+        ((NEGATE,), True, False, 1),
+        ((ADD, DIVIDE), True, True, 2),
+        ((ADD, MINIMUM), False, False, 2),
+        ((ADD, FLOOR_DIVIDE), False, True, 2),
+    ],
+)
+def test_operators_decide_what_a_grammar_can_do(operators, exact, partial, max_arity):
+    one = grammar(operators=operators)
+    assert (one.exact, one.partial, one.max_arity) == (exact, partial, max_arity)
+
+
+def test_the_table_of_meanings_says_what_every_operator_does():
+    assert PIECEWISE.meanings()[3] == {
+        "operator": "min", "operands": 2, "value": "min(a, b)", "without a value": "never",
+        "identity": "equal on probes",
+    }  # fmt: skip
+    assert RATIONAL.meanings()[3] == {
+        "operator": "/", "operands": 2, "value": "a / b", "without a value": "for some operands", "identity": "exact"
+    }  # fmt: skip
+    named = Operator(symbol="hyp", arity=2, meaning=np.hypot, field=None, integral=False)
+    assert grammar(operators=(named,)).meanings()[0]["value"] == "hypot"
 
 
 @pytest.mark.parametrize(("operator", "whole"), [(ADD, True), (DIVIDE, False)])

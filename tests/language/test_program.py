@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthlab.errors import ProgramSyntaxError
-from synthlab.language.grammar import ADD, MULTIPLY, PAD, POLYNOMIAL, RATIONAL, SUBTRACT, Grammar, Operator
+from synthlab.language.grammar import PAD, PIECEWISE, POLYNOMIAL, RATIONAL, Grammar, Grid
 from synthlab.language.interpreter import evaluate_exact
+from synthlab.language.operator import ADD, FLOOR_DIVIDE, MODULO, MULTIPLY, NEGATE, SUBTRACT, Operator
 from synthlab.language.program import Program, infix_texts, parse, prefix_lengths, token_matrix
 
 MID = Operator(symbol="mid", arity=3, meaning=lambda a, b, c: a * b + c)
@@ -19,7 +20,8 @@ POWER_LIKE = Operator(symbol="**", arity=2, meaning=lambda a, b: a * a - b, prec
 NAMED = Grammar(
     name="named", variables=("x", "y"), constants=(1, 20), operators=(ADD, SUBTRACT, MULTIPLY, MID, HYP2, POWER_LIKE)
 )
-GRAMMARS = [POLYNOMIAL, RATIONAL, NAMED]
+UNARY = Grammar(name="unary", variables=("x",), operators=(NEGATE, FLOOR_DIVIDE, MODULO, MULTIPLY), grid=Grid.regular(0))
+GRAMMARS = [POLYNOMIAL, RATIONAL, PIECEWISE, NAMED, UNARY]
 by_name = pytest.mark.parametrize("grammar", GRAMMARS, ids=lambda g: g.name)
 
 
@@ -29,21 +31,11 @@ def arities(grammar):
 
 def trees(grammar):
     """Random nested tuples of a grammar."""
-    leaf = st.sampled_from([(t,) for t, a in arities(grammar).items() if a == 0])
-    nodes = {t: a for t, a in arities(grammar).items() if a}
-    return st.recursive(
-        leaf,
-        lambda below: st.one_of([st.tuples(st.just(t), *[below] * a) for t, a in nodes.items()]),
-        max_leaves=24,
-    )
+    return naive.random_trees(arities(grammar), max_leaves=24)
 
 
 def program(grammar, tree):
     return Program(grammar, tuple(grammar.index[t] for t in naive.flatten(tree)))
-
-
-def naive_depth(tree):
-    return max((1 + naive_depth(child) for child in tree[1:]), default=0)
 
 
 def binary_infix(tree, fully=False):
@@ -56,7 +48,7 @@ def binary_infix(tree, fully=False):
 
 @by_name
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_reading_undoes_writing(grammar, data):
     one = program(grammar, data.draw(trees(grammar)))
     assert parse(grammar, one.infix_text()) == one
@@ -65,13 +57,13 @@ def test_reading_undoes_writing(grammar, data):
 
 
 @given(trees(POLYNOMIAL))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_superfluous_parentheses_change_nothing(tree):
     assert parse(POLYNOMIAL, f"(({binary_infix(tree)}))") == program(POLYNOMIAL, tree)
 
 
 @given(trees(POLYNOMIAL))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_infix_text_has_only_the_parentheses_that_the_tree_needs(tree):
     text = program(POLYNOMIAL, tree).infix_text()
     for opening in [k for k, c in enumerate(text) if c == "("]:
@@ -86,13 +78,13 @@ def test_infix_text_has_only_the_parentheses_that_the_tree_needs(tree):
 
 @by_name
 @given(data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_sizes_are_those_of_the_tree(grammar, data):
     tree = data.draw(trees(grammar))
     one = program(grammar, tree)
-    assert one.leaves == naive.num_leaves(tree)
-    assert one.nodes == len(naive.flatten(tree))
-    assert one.depth == naive_depth(tree)
+    assert one.leaves == naive.size_of(tree, "leaves")
+    assert one.nodes == naive.size_of(tree, "nodes")
+    assert one.depth == naive.size_of(tree, "depth")
     assert one.root == tree[0]
 
 
@@ -207,7 +199,7 @@ def test_wrong_calls_are_refused(text, expected):
 
 
 @given(st.text(alphabet="xy123+-*() ,", max_size=30))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_text_is_either_a_program_or_a_syntax_error(text):
     try:
         one = parse(POLYNOMIAL, text)

@@ -9,9 +9,9 @@ import pytest
 from synthlab.assessment.correctness import SOLVED, UNGRAMMATICAL, check
 from synthlab.assessment.tasks import tasks_of
 from synthlab.language.grammar import PAD, POLYNOMIAL, RATIONAL
-from synthlab.language.identity import UNDEFINED_RESIDUE, grid_residues
-from synthlab.language.interpreter import evaluate
+from synthlab.language.identity import grid_codes
 from synthlab.language.program import parse, token_matrix
+from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.search.budget import Budget, Meter
 from synthlab.search.symbolic import METHOD, search_by_enumeration, solve_tasks
 from synthlab.universe import enumeration
@@ -19,8 +19,8 @@ from synthlab.universe import enumeration
 AMPLE = Budget(seconds=600.0)
 
 
-def residues_of(grammar, text):
-    return evaluate(grammar, token_matrix([parse(grammar, text)]), grid_residues(grammar))[0]
+def codes_of(grammar, text):
+    return grid_codes(grammar, token_matrix([parse(grammar, text)]))[0]
 
 
 def outputs_of(program, arities):
@@ -33,7 +33,7 @@ def outputs_of(program, arities):
 def test_the_smallest_program_is_found(corpus4, seed):
     class_id = np.random.default_rng(seed).choice(corpus4.class_id)
     tasks = tasks_of(corpus4, np.array([class_id]))
-    found = search_by_enumeration(POLYNOMIAL, tasks.residues[0], AMPLE, max_leaves=4)
+    found = search_by_enumeration(POLYNOMIAL, tasks.codes[0], AMPLE, max_size=4)
     assert found.program.leaves == tasks.class_leaves[0]
     assert outputs_of(found.program, naive.POLYNOMIAL_ARITIES) == tasks.outputs[0].tolist()
     assert found.executed > 0 and found.seconds > 0 and found.method == METHOD
@@ -42,14 +42,14 @@ def test_the_smallest_program_is_found(corpus4, seed):
 def test_rational_targets_are_found_exactly(rational3):
     for class_id in np.random.default_rng(4).choice(rational3.class_id, 15, replace=False):
         tasks = tasks_of(rational3, np.array([class_id]))
-        found = search_by_enumeration(RATIONAL, tasks.residues[0], AMPLE, max_leaves=3)
+        found = search_by_enumeration(RATIONAL, tasks.codes[0], AMPLE, max_size=3)
         assert found.program.leaves == tasks.class_leaves[0]
         expected = outputs_of(rational3.program(class_id), naive.RATIONAL_ARITIES)
         assert outputs_of(found.program, naive.RATIONAL_ARITIES) == expected
 
 
 def test_targets_beyond_the_universe_are_found():
-    found = search_by_enumeration(POLYNOMIAL, residues_of(POLYNOMIAL, "(x+y)*(x-y)*3+x"), AMPLE, max_leaves=6)
+    found = search_by_enumeration(POLYNOMIAL, codes_of(POLYNOMIAL, "(x+y)*(x-y)*3+x"), AMPLE, max_size=6)
     assert found.program.leaves <= 6
     expected = [(x + y) * (x - y) * 3 + x for x, y in POLYNOMIAL.grid.points]
     assert outputs_of(found.program, naive.POLYNOMIAL_ARITIES) == expected
@@ -57,15 +57,15 @@ def test_targets_beyond_the_universe_are_found():
 
 @pytest.mark.parametrize(("text", "leaves"), [("x*x*x*y", 3), ("x+y", 1), ("x*y*3-1", 3)])
 def test_without_a_program_there_is_none_but_there_are_costs(text, leaves):
-    found = search_by_enumeration(POLYNOMIAL, residues_of(POLYNOMIAL, text), AMPLE, max_leaves=leaves)
+    found = search_by_enumeration(POLYNOMIAL, codes_of(POLYNOMIAL, text), AMPLE, max_size=leaves)
     assert found.program is None and found.seconds > 0
     assert found.executed >= POLYNOMIAL.num_terminals
 
 
 def test_a_target_with_poles_is_matched_pole_by_pole():
-    residues = residues_of(RATIONAL, "1/(x+x+x-1)")
-    assert (residues == UNDEFINED_RESIDUE).sum() == 6
-    found = search_by_enumeration(RATIONAL, residues, AMPLE, max_leaves=5)
+    codes = codes_of(RATIONAL, "1/(x+x+x-1)")
+    assert (codes == UNDEFINED_RESIDUE).sum() == 6
+    found = search_by_enumeration(RATIONAL, codes, AMPLE, max_size=5)
     outputs = outputs_of(found.program, naive.RATIONAL_ARITIES)
     expected = [1 / (3 * x - 1) if x * 3 != 1 else None for x, _ in RATIONAL.grid.points]
     assert outputs == expected
@@ -77,20 +77,20 @@ def test_a_target_with_poles_is_matched_pole_by_pole():
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of a hundred candidates."""
-    monkeypatch.setattr(enumeration, "_RESIDUES_AT_ONCE", 36 * 100)
+    monkeypatch.setattr(enumeration, "_BLOCK", 100)
 
 
 @pytest.mark.parametrize("programs", [1, 5, 6, 100, 777, 5000])
 def test_the_budget_of_programs_is_kept_within_a_block(small_blocks, programs):
-    hard = residues_of(POLYNOMIAL, "x*x*x*x*x*y*y*y+3")
-    found = search_by_enumeration(POLYNOMIAL, hard, Budget(seconds=600.0, programs=programs), max_leaves=5)
+    hard = codes_of(POLYNOMIAL, "x*x*x*x*x*y*y*y+3")
+    found = search_by_enumeration(POLYNOMIAL, hard, Budget(seconds=600.0, programs=programs), max_size=5)
     assert found.program is None and programs <= found.executed < programs + 100
 
 
 def test_a_larger_budget_finds_what_a_smaller_one_does_not(small_blocks):
-    target = residues_of(POLYNOMIAL, "3*y*y*x")
+    target = codes_of(POLYNOMIAL, "3*y*y*x")
     few, many = (
-        search_by_enumeration(POLYNOMIAL, target, Budget(seconds=600.0, programs=n), max_leaves=4) for n in (300, 10**6)
+        search_by_enumeration(POLYNOMIAL, target, Budget(seconds=600.0, programs=n), max_size=4) for n in (300, 10**6)
     )
     assert few.program is None and many.program is not None
     assert few.executed < many.executed < 10**6
@@ -98,8 +98,8 @@ def test_a_larger_budget_finds_what_a_smaller_one_does_not(small_blocks):
 
 def test_time_that_is_up_ends_the_search(monkeypatch, small_blocks):
     monkeypatch.setattr(Meter, "seconds", property(lambda meter: meter.executed / 100))
-    target = residues_of(POLYNOMIAL, "3*y*y*x")
-    found = search_by_enumeration(POLYNOMIAL, target, Budget(seconds=6.0), max_leaves=4)
+    target = codes_of(POLYNOMIAL, "3*y*y*x")
+    found = search_by_enumeration(POLYNOMIAL, target, Budget(seconds=6.0), max_size=4)
     assert found.program is None and 600 <= found.executed < 700 and found.seconds == found.executed / 100
 
 
@@ -129,7 +129,7 @@ def test_only_the_exact_outputs_are_read(tasks):
 
 
 def test_unsolved_tasks_submit_nothing(tasks):
-    candidates, costs = solve_tasks(tasks, AMPLE, max_leaves=2)
+    candidates, costs = solve_tasks(tasks, AMPLE, max_size=2)
     found = tasks.class_leaves <= 2
     assert costs["found"].tolist() == found.tolist() and 0 < found.sum() < 5
     assert (candidates.prefix[~found] == PAD).all() and candidates.prefix.shape == (5, 3)

@@ -5,7 +5,8 @@ import pytest
 from sklearn.manifold import trustworthiness
 
 from synthlab.errors import ConfigurationError
-from synthlab.language.grammar import ADD, RATIONAL, Grammar, Grid
+from synthlab.language.grammar import RATIONAL, Grammar, Grid
+from synthlab.language.operator import ADD
 from synthlab.spaces.projection import Projection, distinct_rows, map_frame, project
 from synthlab.spaces.semantic import fit_semantic
 from synthlab.universe.corpus import build_corpus

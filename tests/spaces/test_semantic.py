@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
 from synthlab.errors import ConfigurationError
-from synthlab.language.grammar import ADD, POLYNOMIAL, RATIONAL, SUBTRACT, Grammar, Grid
+from synthlab.language.grammar import POLYNOMIAL, RATIONAL, Grammar, Grid
+from synthlab.language.operator import ADD, SUBTRACT
 from synthlab.spaces.semantic import fit_semantic, z_scores
 from synthlab.spaces.space import leading_axes
 from synthlab.spaces.syntactic import fit_syntactic

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthlab.errors import ConfigurationError
-from synthlab.language.grammar import ADD, MULTIPLY, PAD, POLYNOMIAL, Grammar, Operator
+from synthlab.language.grammar import PAD, POLYNOMIAL, Grammar
+from synthlab.language.operator import ADD, MULTIPLY, Operator
 from synthlab.language.program import Program, parse
 from synthlab.spaces.space import Space
 from synthlab.spaces.syntactic import fit_syntactic, pq_distances, pq_gram_text, pq_profile

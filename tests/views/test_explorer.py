@@ -7,7 +7,8 @@ import altair as alt
 import numpy as np
 import pytest
 
-from synthlab.language.grammar import Grammar, Grid, Operator
+from synthlab.language.grammar import Grammar, Grid
+from synthlab.language.operator import Operator
 from synthlab.spaces.projection import Projection, umap_settings
 from synthlab.spaces.semantic import fit_semantic
 from synthlab.spaces.syntactic import fit_syntactic

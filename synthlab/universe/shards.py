@@ -1,0 +1,353 @@
+"""Universes on disk in pieces: more texts or functions than memory holds, on any number of workers.
+
+The work is handed to a `concurrent.futures.Executor`: threads by default, processes, or a cluster's (Dask:
+``Client(...).get_executor()``). Workers on other machines must see the store's folder under the same path,
+and need synthlab installed in the same version; nothing else is shared. What was committed before an
+interruption is kept, and running the same call again finishes it with an identical result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synthlab.errors import BudgetExceeded, ConfigurationError
+from synthlab.language.grammar import Grammar, get_grammar
+from synthlab.language.identity import FINGERPRINT_SEED, check_coefficients, identity_algebra
+from synthlab.language.measure import check_measure, max_length, smallest_size
+from synthlab.store import Store, content_key, read_payload, read_shard_manifest, write_atomically
+from synthlab.universe import sharding
+from synthlab.universe.corpus import function_table
+from synthlab.universe.counting import program_counts, rank
+from synthlab.universe.enumeration import with_functions
+from synthlab.universe.functions import FunctionTable, terminal_table
+from synthlab.universe.planning import Limits, Plan, free_disk, plan_functions, plan_texts
+
+STAGE = "universe"
+SCHEMA = 1
+_SHARD_BYTES = 128e6
+
+
+@dataclass(frozen=True, eq=False)
+class ShardedUniverse:
+    """All texts, or all functions, of a universe, in committed pieces.
+
+    Attributes
+    ----------
+    grammar, folder
+        The language, and where the pieces are.
+    manifest
+        What it was made from, and the pieces with their checksums.
+    """
+
+    grammar: Grammar
+    folder: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def load(cls, store: Store, key: str) -> ShardedUniverse:
+        """Open a finished universe by key.
+
+        Raises
+        ------
+        ArtifactError
+            If there is none, or it is damaged or unfinished.
+        ConfigurationError
+            If its grammar is not the one known by its name now.
+        """
+        folder = store.folder(STAGE, key)
+        manifest = store.manifest(STAGE, key)
+        grammar = get_grammar(manifest["identity"]["grammar"])
+        if grammar.digest != manifest["identity"]["digest"]:
+            raise ConfigurationError(f"{folder} was made with another grammar {grammar.name!r}: enumerate it again")
+        return cls(grammar, folder, manifest)
+
+    @property
+    def key(self) -> str:
+        """Content key."""
+        return str(self.manifest["key"])
+
+    @property
+    def what(self) -> str:
+        """Texts or functions."""
+        return str(self.manifest["identity"]["what"])
+
+    def frame(self) -> pd.DataFrame:
+        """One row a piece: name and number of rows."""
+        shards = [read_shard_manifest(self.folder / name) for name in self.manifest["shards"]]
+        return pd.DataFrame({"shard": [s["shard"] for s in shards], "rows": [s["rows"] for s in shards]})
+
+    def __len__(self) -> int:
+        return int(self.manifest["rows"])
+
+    def shards(self) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+        """Names and arrays of the pieces, one at a time."""
+        for name in self.manifest["shards"]:
+            yield name, read_payload(self.folder / name, read_shard_manifest(self.folder / name))
+
+    def texts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Blocks of texts in the order of their ids: tokens (n, L), and class rows (n,), -1 where undefined.
+
+        Raises
+        ------
+        ConfigurationError
+            If this universe holds functions.
+        """
+        self._require("texts")
+        for name, payload in self.shards():
+            if name != sharding.CLASSES:
+                yield payload["prefix"], payload["class_index"]
+
+    def functions(self) -> FunctionTable:
+        """All functions as one table, if it fits in memory.
+
+        Raises
+        ------
+        ConfigurationError
+            If this universe holds texts.
+        """
+        self._require("functions")
+        identity = self.manifest["identity"]
+        job = sharding.Job.of(
+            self.grammar, self.folder, identity["max_size"], identity["measure"], identity["seed"]
+        )  # fmt: skip
+        algebra = identity_algebra(self.grammar, job.seed)
+        table = terminal_table(self.grammar, algebra, job.measure)
+        for size in range(smallest_size(job.measure) + 1, job.max_size + 1):
+            names = [sharding.part_name(size, p) for p in range(identity["partitions"])]
+            table = with_functions(table, algebra, size, sharding.read_functions(job, names))
+        return table
+
+    def _require(self, what: str) -> None:
+        if self.what != what:
+            raise ConfigurationError(f"this universe holds {self.what}, not {what}: enumerate its {what}")
+
+    def __repr__(self) -> str:
+        identity = self.manifest["identity"]
+        size = f"<= {identity['max_size']} {identity['measure']}"
+        content = f"{len(self):,} {self.what}, {len(self.manifest['shards'])} shards"
+        return f"ShardedUniverse({self.grammar.name}, {size}: {content})"
+
+
+def enumerate_texts(
+    grammar: Grammar,
+    max_size: int,
+    *,
+    measure: str = "leaves",
+    store: Store | None = None,
+    seed: int = FINGERPRINT_SEED,
+    limits: Limits | None = None,
+    rows_per_shard: int | None = None,
+    executor: Executor | None = None,
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> ShardedUniverse:
+    """Stream every text up to a size, with the class of each, to disk.
+
+    Parameters
+    ----------
+    grammar, max_size, measure, seed
+        What to enumerate.
+    store
+        Where to; the default store.
+    limits
+        Memory that all workers of this machine together may take, and disk; 80 % of what is free by default.
+    rows_per_shard
+        Texts a piece; by default what the memory allows, at most 128 MB.
+    executor, num_workers
+        Where pieces are made, and how many at a time; threads of all cores by default.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    BudgetExceeded
+        Before any work, if the texts would not fit on the disk, or their functions in memory.
+    """
+    store, limits, workers = store or Store(), limits or Limits(), num_workers or os.cpu_count() or 1
+    check_coefficients(grammar, max_size, measure)
+    _require_disk(plan_texts(grammar, max_size, measure, seed), store, limits)
+    table = function_table(grammar, max_size, measure=measure, seed=seed, limits=limits)
+    rows = rows_per_shard or _rows_per_shard(limits, workers, max_length(grammar, max_size, measure), len(table))
+    build = _Build(grammar, max_size, measure, seed, store, {"what": "texts", "rows_per_shard": rows})
+    if build.finished:
+        return build.open()
+    if not build.job.is_done(sharding.CLASSES):
+        ids = rank(grammar, table.text(), max_size, measure)
+        build.job.write(sharding.CLASSES, {"keys": table.keys, "class_id": ids})
+    total = sum(program_counts(grammar, max_size, measure))
+    starts = range(0, total, rows)
+    jobs = [(sharding.write_texts, build.job, k, start, min(start + rows, total)) for k, start in enumerate(starts)]
+    with _Pool(executor, workers) as pool:
+        names = pool.run(jobs, "texts", progress)
+    return build.commit([sharding.CLASSES, *names], total)
+
+
+def _rows_per_shard(limits: Limits, workers: int, length: int, num_functions: int) -> int:
+    """Texts a piece, so that all workers together stay within the memory."""
+    # tokens and their encoded copy, ids, fingerprints, class rows; beside the classes and their hash table
+    per_row, shared = 4 * length + 64, 100.0 * num_functions
+    rows = int(min(_SHARD_BYTES, (limits.memory_bytes - shared) / workers) / per_row)
+    if rows < 1:
+        raise BudgetExceeded(
+            f"{limits.memory_bytes / 1e6:,.0f} MB leave no room for texts beside {num_functions:,} functions "
+            f"({shared / 1e6:,.0f} MB): allow more memory or fewer workers"
+        )
+    return rows
+
+
+def enumerate_functions_on_disk(
+    grammar: Grammar,
+    max_size: int,
+    *,
+    measure: str = "leaves",
+    store: Store | None = None,
+    seed: int = FINGERPRINT_SEED,
+    limits: Limits | None = None,
+    partitions: int | None = None,
+    executor: Executor | None = None,
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> ShardedUniverse:
+    """Enumerate all functions up to a size, partitioned by the prefix of their fingerprints.
+
+    Every piece looks at all candidates of a size and keeps those of its partition, so its memory is that of
+    the smaller functions and of one partition's hash table.
+
+    Parameters
+    ----------
+    grammar, max_size, measure, seed, store, executor, num_workers, progress
+        As in `enumerate_texts`; by leaves or nodes.
+    limits
+        Memory that all workers of this machine together may take, and disk.
+    partitions
+        Pieces per size; by default what the memory asks for.
+
+    Raises
+    ------
+    BudgetExceeded
+        Before any work, if it would not fit on the disk, or the operands not in memory.
+    """
+    store, limits = store or Store(), limits or Limits()
+    check_measure(grammar, measure, max_size)
+    if measure == "depth":
+        raise ConfigurationError("functions by depth are enumerated in memory: use function_table, leaves or nodes")
+    check_coefficients(grammar, max_size, measure)
+    workers = num_workers or os.cpu_count() or 1
+    plan = plan_functions(grammar, max_size, measure, seed)
+    _require_disk(plan, store, limits)
+    partitions = partitions or _num_partitions(plan, limits, workers)
+    build = _Build(grammar, max_size, measure, seed, store, {"what": "functions", "partitions": partitions})
+    if build.finished:
+        return build.open()
+    names, job = [], build.job
+    with _Pool(executor, workers) as pool:
+        for size in range(smallest_size(measure) + 1, max_size + 1):
+            parts = [(sharding.write_functions, job, size, p, partitions) for p in range(partitions)]
+            names += pool.run(parts, f"{size} {measure}", progress)
+            if size < max_size:
+                names += pool.run([(sharding.merge_size, job, size, partitions)], "merge", False)
+    leaves = len(terminal_table(grammar, identity_algebra(grammar, seed), measure))
+    rows = sum(read_shard_manifest(job.shard(n))["rows"] for n in names if "part" in n)
+    return build.commit(names, leaves + rows)
+
+
+def _require_disk(plan: Plan, store: Store, limits: Limits) -> None:
+    """Refuse what the disk cannot hold; memory is a question of pieces."""
+    disk = min(limits.disk_bytes, 0.8 * free_disk(store.root))
+    plan.require(Limits(memory_bytes=math.inf, disk_bytes=disk, seconds=limits.seconds))
+
+
+def _num_partitions(plan: Plan, limits: Limits, workers: int) -> int:
+    """Pieces per size so that every worker's tables fit its share of the memory."""
+    below = plan.smaller(plan.max_size - 1)
+    operands = 2 * below.disk_bytes + 16 * below.functions
+    share = limits.memory_bytes / workers - operands
+    if share <= 0:
+        raise BudgetExceeded(
+            f"{workers} workers need {workers * operands / 1e9:,.1f} GB for the operands alone, "
+            f"{limits.memory_bytes / 1e9:,.1f} GB are allowed: allow more memory or fewer workers"
+        )
+    return max(workers, math.ceil((plan.memory_bytes - below.memory_bytes) / share))
+
+
+class _Build:
+    """Folder of an enumeration, from its first piece to its manifest."""
+
+    def __init__(
+        self, grammar: Grammar, max_size: int, measure: str, seed: int, store: Store, settings: dict[str, Any]
+    ) -> None:
+        self.grammar, self.store = grammar, store
+        self.identity = {
+            "grammar": grammar.name, "digest": grammar.digest, "max_size": max_size, "measure": measure, "seed": seed,
+            **settings,
+        }  # fmt: skip
+        self.key = content_key(STAGE, SCHEMA, self.identity)
+        self.folder = store.root / STAGE / f"{grammar.name}-{max_size}-{measure}-{settings['what']}-{self.key}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.job = sharding.Job.of(grammar, self.folder.resolve(), max_size, measure, seed)
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "manifest.json").exists()
+
+    def open(self) -> ShardedUniverse:
+        return ShardedUniverse(self.grammar, self.folder, self.store.manifest(STAGE, self.key))
+
+    def commit(self, names: list[str], rows: int) -> ShardedUniverse:
+        """Write the manifest that makes the pieces a universe."""
+        shards = {n: hashlib.sha256((self.folder / n / "manifest.json").read_bytes()).hexdigest() for n in names}
+        manifest = {
+            "stage": STAGE, "schema": SCHEMA, "key": self.key, "identity": self.identity, "rows": rows, "payload": {},
+            "shards": shards,
+        }  # fmt: skip
+        write_atomically(self.folder / "manifest.json", json.dumps(manifest, indent=1).encode())
+        return self.open()
+
+
+class _Pool:
+    """Runs pieces on the given executor, or on threads of its own."""
+
+    def __init__(self, executor: Executor | None, workers: int) -> None:
+        self.own = None if executor is not None else ThreadPoolExecutor(workers)
+        self.executor = executor or self.own
+        self.workers = workers
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.own is not None:
+            self.own.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, jobs: list[tuple[Any, ...]], what: str, progress: bool) -> list[str]:
+        """Run functions with their arguments; names of the pieces in order.
+
+        The first failure cancels what has not begun and is raised.
+        """
+        from tqdm.auto import tqdm
+
+        assert self.executor is not None
+        futures: list[Future[str]] = [self.executor.submit(_call, *job) for job in jobs]
+        try:
+            for future in tqdm(as_completed(futures), total=len(futures), desc=what, disable=not progress):
+                future.result()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return [future.result() for future in futures]
+
+
+def _call(function: Callable[..., str], *arguments: Any) -> str:
+    return function(*arguments)
