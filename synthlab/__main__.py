@@ -275,7 +275,7 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     run = Run.load(Store(), options.run)
     split, lab = _load_split(options, run.split_key)
     greedy = evaluate_run(run, lab.corpus, split)
-    result: dict[str, Any] = {"run": run.key, "parts": []}
+    result: dict[str, Any] = {"run": run.key, "identity": lab.corpus.identity_method, "parts": []}
     sampled = None
     if options.samples > 1:
         sampled = evaluate_run(run, lab.corpus, split, num_samples=options.samples, temperature=options.temperature)

@@ -218,6 +218,7 @@ class Lab:
         packages = ("synthlab", "numpy", "torch", "pytorch-lightning", "scikit-learn")
         return {
             "preset": self.preset.name, "corpus": self.corpus.key, "grammar": self.corpus.grammar.digest,
+            "identity": self.corpus.identity_method,
             "python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "versions": {p: version(p) for p in packages},
         }  # fmt: skip

@@ -276,7 +276,13 @@ def _run_shared(tokens, operands, memory, arities, simple, steps, first, num_ter
 
 
 def run_programs(
-    grammar: Grammar, table: CodeTable, prefix: np.ndarray, terminals: np.ndarray, constants: np.ndarray, limit: float
+    grammar: Grammar,
+    table: CodeTable,
+    prefix: np.ndarray,
+    terminals: np.ndarray,
+    constants: np.ndarray,
+    limit: float,
+    out: np.ndarray | None = None,
 ) -> tuple[np.ndarray, int]:
     """Values of programs (P, W), and the row of the first that overflowed (-1 if none).
 
@@ -291,8 +297,11 @@ def run_programs(
         int64, or uint64 for residues.
     limit
         Largest magnitude of a float result; 0 leaves results alone until the end.
+    out
+        Where the values go, C-contiguous; a new array by default.
     """
-    out = np.empty((len(prefix), terminals.shape[1]), dtype=terminals.dtype)
+    if out is None:
+        out = np.empty((len(prefix), terminals.shape[1]), dtype=terminals.dtype)
     overflowed = -1
     for column in range(0, out.shape[1], TILE):
         memory = _memory(terminals[:, column : column + TILE], constants, prefix.shape[1])
@@ -309,27 +318,30 @@ def run_shared(
     constants: np.ndarray, limit: float,
 ) -> tuple[np.ndarray, int]:  # fmt: skip
     """Values of all nodes of a shared graph (N, W), as `run_programs`; operands stand before their operators."""
-    out = np.empty((len(tokens), terminals.shape[1]), dtype=terminals.dtype)
-    num_fixed = len(terminals) + len(constants)
+    num_fixed, width = len(terminals) + len(constants), terminals.shape[1]
     temporaries, base = num_fixed, num_fixed + tracing.MAX_STEPS
     rows = np.where(operands >= 0, operands + base, 0)
-    overflowed = -1
-    for column in range(0, out.shape[1], TILE):
+    tiles, overflowed = [], -1
+    for column in range(0, width, TILE):
         memory = _memory(terminals[:, column : column + TILE], constants, len(tokens))
         node = _run_shared(
             tokens, rows, memory, grammar.arities, table.simple, table.steps, table.first, len(terminals), base,
             temporaries, limit,
         )  # fmt: skip
-        out[:, column : column + TILE] = memory[base:, : out.shape[1] - column]
+        tiles.append(memory[base:, : width - column])
         overflowed = node if overflowed < 0 else overflowed
-    return out, overflowed
+    return tiles[0] if len(tiles) == 1 else np.concatenate(tiles, axis=1), overflowed
 
 
 def _memory(terminals: np.ndarray, constants: np.ndarray, num_results: int) -> np.ndarray:
-    """Rows of terminals and constants, then room for results and temporaries."""
+    """Rows of terminals and constants, then room for temporaries and results.
+
+    Zeros pad the known rows of numbers, so that what is computed beside the points cannot overflow.
+    """
     num_fixed, width = len(terminals) + len(constants), terminals.shape[1]
     shape = num_fixed + num_results + tracing.MAX_STEPS, width if terminals.dtype == np.uint64 else TILE
-    memory = np.zeros(shape, dtype=terminals.dtype)
+    memory = np.empty(shape, dtype=terminals.dtype)
+    memory[:num_fixed] = 0
     memory[: len(terminals), :width] = terminals
     memory[len(terminals) : num_fixed] = constants[:, None]
     return memory

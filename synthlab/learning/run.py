@@ -50,6 +50,7 @@ class Run(Carrier):
     """
 
     stage: ClassVar[str] = "run"
+    schema: ClassVar[int] = 2
 
     corpus: dict[str, Any]
     split_key: str

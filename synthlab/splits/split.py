@@ -42,6 +42,7 @@ class Split(Carrier):
     """
 
     stage: ClassVar[str] = "split"
+    schema: ClassVar[int] = 2
 
     kind: str
     corpus: dict[str, Any]

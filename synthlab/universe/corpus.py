@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pandas as pd
 
-from synthlab.errors import ArtifactError
+from synthlab.errors import ArtifactError, GrammarError
 from synthlab.language.grammar import Grammar, get_grammar
 from synthlab.language.identity import (
     FINGERPRINT_SEED,
@@ -23,7 +23,7 @@ from synthlab.language.measure import sizes_of, smallest_size
 from synthlab.language.program import Program, infix_texts
 from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.store import Carrier
-from synthlab.universe.counting import program_counts, unrank
+from synthlab.universe.counting import program_counts, size_offsets, unrank
 from synthlab.universe.enumeration import enumerate_functions
 from synthlab.universe.functions import FunctionTable
 from synthlab.universe.hashing import KeyNumbers
@@ -31,6 +31,8 @@ from synthlab.universe.planning import Limits, plan_functions, plan_texts
 
 NO_CLASS = -1
 _ROWS_AT_ONCE = 1 << 18
+_WORTH_A_PLAN = 1_000_000
+_GRID_SAMPLE = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,7 @@ class Corpus(Carrier):
     """
 
     stage: ClassVar[str] = "corpus"
+    schema: ClassVar[int] = 2
 
     grammar: Grammar
     max_size: int
@@ -230,11 +233,31 @@ def build_corpus(
     """
     plan_texts(grammar, max_size, measure).require(limits)
     check_coefficients(grammar, max_size, measure)
+    check_grid(grammar, measure)
     total = sum(program_counts(grammar, max_size, measure))
     prefix = unrank(grammar, np.arange(total), max_size, measure)
     leaves = (prefix < grammar.num_terminals).sum(axis=1).astype(np.uint8)
     keys, class_index, class_id = _classes(grammar, prefix, seed)
     return Corpus(grammar, max_size, measure, seed, prefix, leaves, class_index, class_id, keys)
+
+
+def check_grid(grammar: Grammar, measure: str) -> None:
+    """Refuse a grid on which no operator ever has a value at some point.
+
+    Raises
+    ------
+    GrammarError
+        Naming the point.
+    """
+    if not grammar.partial:
+        return
+    size = smallest_size(measure) + (2 if measure == "nodes" else 1)
+    offsets = size_offsets(grammar, size, measure)
+    ids = np.arange(offsets[-2], min(offsets[-1], offsets[-2] + _GRID_SAMPLE))
+    missing = np.isnan(grid_outputs(grammar, unrank(grammar, ids, size, measure))).all(axis=0)
+    if len(ids) and missing.any():
+        point = ", ".join(map(str, grammar.grid.points[int(np.argmax(missing))]))
+        raise GrammarError(f"every program of {grammar.name!r} is undefined at the grid point ({point}): move the grid")
 
 
 def _classes(grammar: Grammar, prefix: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -267,5 +290,7 @@ def function_table(
         Before the work, if the predicted functions would not fit the limits (80 % of the free memory).
     """
     check_coefficients(grammar, max_size, measure)
-    plan_functions(grammar, max_size, measure, seed).require(limits)
+    check_grid(grammar, measure)
+    if limits is not None or sum(program_counts(grammar, max_size, measure)) > _WORTH_A_PLAN:
+        plan_functions(grammar, max_size, measure, seed).require(limits)
     return enumerate_functions(grammar, identity_algebra(grammar, seed), max_size, measure, num_threads)

@@ -8,6 +8,7 @@ run twice: the result is the same.
 from __future__ import annotations
 
 import functools
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,9 @@ def write_texts(job: Job, number: int, start: int, stop: int) -> str:
         return name
     grammar = job.load_grammar()
     prefix = unrank(grammar, np.arange(start, stop), job.max_size, job.measure)
-    class_index = _class_index(job).find(fingerprints(grammar, prefix, job.seed))
+    with _LOADING:
+        index = _class_index(job)
+    class_index = index.find(fingerprints(grammar, prefix, job.seed))
     return job.write(name, {"prefix": prefix, "class_index": class_index.astype(np.int32)})
 
 
@@ -146,9 +149,17 @@ def read_functions(job: Job, names: list[str]) -> NewFunctions:
     return NewFunctions.merged([NewFunctions(**part, executed=0) for part in parts])
 
 
-@functools.lru_cache(maxsize=1)
+_LOADING = threading.Lock()
+
+
 def functions_below(job: Job, size: int) -> tuple[FunctionTable, np.ndarray]:
-    """All functions smaller than `size`, and their rows by text alone."""
+    """All functions smaller than `size`, and their rows by text alone; read once per process."""
+    with _LOADING:
+        return _functions_below(job, size)
+
+
+@functools.lru_cache(maxsize=1)
+def _functions_below(job: Job, size: int) -> tuple[FunctionTable, np.ndarray]:
     grammar = job.load_grammar()
     algebra = identity_algebra(grammar, job.seed)
     table = terminal_table(grammar, algebra, job.measure)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from synthlab.errors import BudgetExceeded, ConfigurationError
+from synthlab.errors import ArtifactError, BudgetExceeded, ConfigurationError
 from synthlab.language.grammar import Grammar, get_grammar
 from synthlab.language.identity import FINGERPRINT_SEED, check_coefficients, identity_algebra
 from synthlab.language.measure import check_measure, max_length, smallest_size
@@ -61,15 +61,15 @@ class ShardedUniverse:
         Raises
         ------
         ArtifactError
-            If there is none, or it is damaged or unfinished.
-        ConfigurationError
-            If its grammar is not the one known by its name now.
+            If there is none, if it is damaged or unfinished, or if its grammar or version is not today's.
         """
         folder = store.folder(STAGE, key)
         manifest = store.manifest(STAGE, key)
+        if manifest["schema"] != SCHEMA:
+            raise ArtifactError(f"{folder} has schema {manifest['schema']}, not {SCHEMA}: enumerate it again")
         grammar = get_grammar(manifest["identity"]["grammar"])
         if grammar.digest != manifest["identity"]["digest"]:
-            raise ConfigurationError(f"{folder} was made with another grammar {grammar.name!r}: enumerate it again")
+            raise ArtifactError(f"{folder} was made with another grammar {grammar.name!r}: enumerate it again")
         return cls(grammar, folder, manifest)
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from synthlab.presets import MEASURES
 from synthlab.views import theme
 from synthlab.views.theme import show_static as show_static
 from synthlab.views.theme import use_theme as use_theme
@@ -105,17 +106,23 @@ def explained_variance(
     )
 
 
+def _measure_of(frame: pd.DataFrame) -> str:
+    """The column that holds sizes; leaves if there is none, which the check of columns then reports."""
+    return next((measure for measure in MEASURES if measure in frame), "leaves")
+
+
 def counts_chart(
     frame: pd.DataFrame, title: str = "How fast does the universe grow?", subtitle: str = ""
 ) -> alt.LayerChart:
-    """Programs and functions per number of leaves on a log scale (columns leaves, programs, functions)."""
-    table = theme.checked("counts_chart", frame, "leaves", "programs", "functions")
-    long = table.melt("leaves", ["programs", "functions"], var_name="what", value_name="count").query("count > 0")
-    x = alt.X("leaves:O", title="leaves")
+    """Programs and functions per size on a log scale (columns programs, functions, and leaves, nodes or depth)."""
+    size = _measure_of(frame)
+    table = theme.checked("counts_chart", frame, size, "programs", "functions")
+    long = table.melt(size, ["programs", "functions"], var_name="what", value_name="count").query("count > 0")
+    x = alt.X(f"{size}:O", title=size)
     y = alt.Y(
         "count:Q", title="count (log scale)", scale=alt.Scale(type="log"), axis=alt.Axis(format="~s", tickCount=5)
     )
-    lines = theme.curves(long, x, y, "what", ["what", "leaves", alt.Tooltip("count:Q", format=",")])
+    lines = theme.curves(long, x, y, "what", ["what", size, alt.Tooltip("count:Q", format=",")])
     side = "datum.what == 'programs' ? -1 : 1"
     text = (
         alt.Chart(long)
@@ -132,12 +139,13 @@ def counts_chart(
 def size_histogram(
     frame: pd.DataFrame, title: str = "Do the parts differ in size?", subtitle: str = ""
 ) -> alt.FacetChart:
-    """Share of each number of leaves, one row per part (columns part, leaves, items, share)."""
-    table = theme.checked("size_histogram", frame, "part", "leaves", "items", "share")
-    base = alt.Chart(table, width=max(220, 44 * table["leaves"].nunique()), height=52).encode(
-        alt.X("leaves:O", title="leaves"),
+    """Share of each size, one row per part (columns part, items, share, and leaves, nodes or depth)."""
+    size = _measure_of(frame)
+    table = theme.checked("size_histogram", frame, "part", size, "items", "share")
+    base = alt.Chart(table, width=max(220, 44 * table[size].nunique()), height=52).encode(
+        alt.X(f"{size}:O", title=size),
         alt.Y("share:Q", title=None, axis=alt.Axis(format="%", tickCount=2), scale=alt.Scale(domain=[0, 1.25])),
-        tooltip=["part", "leaves", alt.Tooltip("items:Q", format=","), alt.Tooltip("share:Q", format=".1%")],
+        tooltip=["part", size, alt.Tooltip("items:Q", format=","), alt.Tooltip("share:Q", format=".1%")],
     )
     bars = base.mark_bar().encode(theme.color(table["part"], "part", legend=None))
     text = base.mark_text(dy=-8, fontSize=11).encode(alt.Text("share:Q", format=".0%"))
