@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from synthlab.durable import write_atomically
 from synthlab.errors import ArtifactError
 from synthlab.language.grammar import get_grammar
 from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
@@ -24,7 +25,7 @@ from synthlab.spaces.syntactic import fit_syntactic, syntactic_settings
 from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
 from synthlab.splits.support import Region
-from synthlab.store import Store, content_key, project_root, write_atomically
+from synthlab.store import Store, content_key, project_root
 from synthlab.study.claims import Claim, claims_table, density_claim, forced_claim, scaling_claim
 from synthlab.study.runs import (
     Trial,

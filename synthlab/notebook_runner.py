@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synthlab.durable import write_atomically
 from synthlab.errors import ArtifactError, ConfigurationError, SynthlabError
-from synthlab.store import project_root, write_atomically
+from synthlab.store import project_root
 
 _CELL_TIMEOUT = 3600
 _WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
@@ -23,6 +22,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 import pandas as pd
 
+from synthlab.durable import explained, require_space, sync_folder, temporary_in, write_atomically, write_synced
 from synthlab.errors import ArtifactError, ConfigurationError
 
 Payload = np.ndarray | pd.DataFrame | bytes
@@ -185,7 +185,8 @@ class Store:
 
     def artifacts(self) -> Iterator[Path]:
         """Folders of all committed artifacts."""
-        return (p.parent for p in sorted(self.root.glob("*/*/manifest.json")))
+        manifests = sorted(self.root.glob("*/*/manifest.json"))
+        return (p.parent for p in manifests if not p.parent.name.startswith("."))
 
     def verify(self) -> list[str]:
         """Rehash every payload; returns one line per problem, each naming the mend."""
@@ -208,66 +209,36 @@ def write_folder(target: Path, manifest: Mapping[str, Any], payload: Mapping[str
     Raises
     ------
     ArtifactError
-        If the disk has no room for it.
+        If the disk has no room for it, or the folder cannot be written.
     """
     parent = target.parent
     files = {_file_name(name, value): _encode(value) for name, value in payload.items()}
-    parent.mkdir(parents=True, exist_ok=True)
-    require_space(parent, sum(map(len, files.values())))
     entries = {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in files.items()}
     files["manifest.json"] = json.dumps({**manifest, "payload": entries}, indent=1, default=str).encode()
-    staging = _temporary(parent)
-    staging.mkdir()
-    try:
-        for name, content in files.items():
-            _write_synced(staging / name, content)
-        _commit(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    needed, staging = sum(map(len, files.values())), temporary_in(parent)
+    with explained(parent, needed):
+        parent.mkdir(parents=True, exist_ok=True)
+        require_space(parent, needed)
+        try:
+            staging.mkdir()
+            for name, content in files.items():
+                write_synced(staging / name, content)
+            _commit(staging, target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def read_payload(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Decoded payloads of a folder, by name."""
     payload = {}
     for file_name, entry in manifest["payload"].items():
-        content = _read_checked(folder / file_name, entry["bytes"])
+        content = _read_checked(folder / file_name, entry["bytes"], entry["sha256"])
         payload[Path(file_name).stem] = _decode(folder / file_name, content)
     return payload
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file in one step: sibling temporary, fsync, rename, fsync of the folder."""
-    temporary = _temporary(path.parent)
-    try:
-        _write_synced(temporary, content)
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _temporary(folder: Path) -> Path:
-    """A fresh hidden name; unlike `tempfile`, what is made there keeps the permissions of the umask."""
-    return folder / f".tmp-{uuid.uuid4().hex}"
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _commit(staging: Path, target: Path) -> None:
-    _sync_folder(staging)
+    sync_folder(staging)
     if target.exists() and not (target / "manifest.json").exists():
         shutil.rmtree(target)  # what is left of a damaged artifact
     try:
@@ -275,14 +246,7 @@ def _commit(staging: Path, target: Path) -> None:
     except OSError:
         if not (target / "manifest.json").exists():  # another process may have committed the same content first
             raise
-    _sync_folder(target.parent)
-
-
-def require_space(folder: Path, needed: int) -> None:
-    """Refuse to write more than the disk holds."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise ArtifactError(f"{folder} needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free: make room, run again")
+    sync_folder(target.parent)
 
 
 def _file_name(name: str, value: Payload) -> str:
@@ -325,33 +289,39 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _read_checked(path: Path, size: int | None) -> bytes:
+def _read_checked(path: Path, size: int | None, digest: str | None = None) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read ({error.strerror}): delete {path.parent} and run again") from error
     if size is not None and len(content) != size:
         raise ArtifactError(f"{path} has {len(content)} bytes, not {size}: delete {path.parent} and run again")
+    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+        raise ArtifactError(f"{path} is damaged: delete {path.parent} and run again")
     return content
 
 
 def _problems(folder: Path) -> list[str]:
     try:
         manifest = _read_manifest(folder)
-        shards = manifest.get("shards", {})
-        found = _strangers(folder, {*manifest["payload"], *shards, "manifest.json"})
-        found += _damaged_payloads(folder, manifest)
-        for name, digest in shards.items():
-            content = _read_checked(folder / name / "manifest.json", None)
-            if hashlib.sha256(content).hexdigest() != digest:
-                found.append(f"{folder / name} is damaged: delete {folder} and run again")
-                continue
-            shard = json.loads(content)
-            found += _strangers(folder / name, {*shard["payload"], "manifest.json"})
-            found += _damaged_payloads(folder / name, shard)
     except ArtifactError as error:
         return [str(error)]
+    shards = manifest.get("shards", {})
+    found = _strangers(folder, {*manifest["payload"], *shards, "manifest.json"}) + _damaged(folder, manifest)
+    for name, digest in shards.items():
+        found += _shard_problems(folder / name, digest)
     return found
+
+
+def _shard_problems(folder: Path, digest: str) -> list[str]:
+    try:
+        content = _read_checked(folder / "manifest.json", None)
+        if hashlib.sha256(content).hexdigest() != digest:
+            return [f"{folder} is damaged: delete it and run again"]
+        shard = read_shard_manifest(folder)
+    except ArtifactError as error:
+        return [str(error)]
+    return _strangers(folder, {*shard["payload"], "manifest.json"}) + _damaged(folder, shard)
 
 
 def _strangers(folder: Path, expected: set[str]) -> list[str]:
@@ -359,12 +329,13 @@ def _strangers(folder: Path, expected: set[str]) -> list[str]:
     return [f"{folder / name} is not in the manifest: delete it" for name in names if name not in expected]
 
 
-def _damaged_payloads(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+def _damaged(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     found = []
     for name, entry in manifest["payload"].items():
-        content = _read_checked(folder / name, entry["bytes"])
-        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-            found.append(f"{folder / name} is damaged: delete {folder} and run again")
+        try:
+            _read_checked(folder / name, entry["bytes"], entry["sha256"])
+        except ArtifactError as error:
+            found.append(str(error))
     return found
 
 

@@ -24,6 +24,8 @@ MEANINGS = {
     "neg": lambda a: -a,
     "square": lambda a: a * a,
     "mean": lambda a, b: (a + b) / 2,
+    "skew": lambda a, b: a - (b + b),
+    "least": lambda a, b: a * b / (a + b),
     "mid": lambda a, b, c: a * b + c,
     "pick": lambda a, b, c: b if a > 0 else c,
     "four": lambda a, b, c, d: a * b - c * d,

@@ -10,15 +10,23 @@ import numpy as np
 from synthlab.language.grammar import PAD, PIECEWISE, POLYNOMIAL, RATIONAL, Grammar, Grid
 from synthlab.language.identity import probe_points
 from synthlab.language.operator import (
-    ADD, FLOOR_DIVIDE, MAXIMUM, MINIMUM, MODULO, MULTIPLY, NEGATE, SQUARE, SUBTRACT, Operator,
+    ADD,
+    DIVIDE,
+    FLOOR_DIVIDE,
+    MAXIMUM,
+    MINIMUM,
+    MODULO,
+    MULTIPLY,
+    NEGATE,
+    SQUARE,
+    SUBTRACT,
+    Operator,
 )  # fmt: skip
 
 MID = Operator(symbol="mid", arity=3, meaning=lambda a, b, c: a * b + c)
 FOUR = Operator(symbol="four", arity=4, meaning=lambda a, b, c, d: a * b - c * d)
 MEAN = Operator(symbol="mean", arity=2, meaning=lambda a, b: (a + b) / 2, commutative=True, integral=False)
-HALF = Operator(
-    symbol="mean", arity=2, meaning=lambda a, b: (a + b) / 2, field=None, commutative=True, integral=False
-)
+HALF = Operator(symbol="mean", arity=2, meaning=lambda a, b: (a + b) / 2, field=None, commutative=True, integral=False)
 PICK = Operator(symbol="pick", arity=3, meaning=lambda a, b, c: np.where(a > 0, b, c), field=None)
 
 UNARY = Grammar(name="unary", variables=("x", "y"), constants=(1,), operators=(NEGATE, ADD, SQUARE, MULTIPLY))
@@ -32,10 +40,16 @@ FLOORED = Grammar(name="floored", variables=("x", "y"), constants=(0, 2), operat
 BOUNDS = Grammar(name="bounds", variables=("x", "y"), constants=(1,), operators=(MINIMUM, NEGATE, MAXIMUM))
 HALVES = Grammar(name="halves", variables=("x", "y"), constants=(1,), operators=(HALF, MINIMUM))
 CHOICES = Grammar(name="choices", variables=("x", "y"), constants=(1,), operators=(SUBTRACT, PICK))
+REVERSED = Grammar(name="reversed", variables=("y", "x"), constants=(2, 0), operators=(MULTIPLY, SUBTRACT, DIVIDE, ADD))
+"""The laws of arithmetic with other tokens first, and a zero to divide by."""
+SKEW = Operator(symbol="skew", arity=2, meaning=lambda a, b: a - 2 * b)
+LEAST = Operator(symbol="least", arity=2, meaning=lambda a, b: a * b / (a + b), commutative=True, integral=False)
+STRANGE = Grammar(name="strange", variables=("x", "y"), constants=(1,), operators=(SKEW, LEAST, ADD))
+"""Operators with few laws, or unusual ones: `least` is associative wherever it has a value."""
 
 UNIVERSES = [
     (POLYNOMIAL, 4, "leaves"),
-    (POLYNOMIAL, 7, "nodes"),
+    (POLYNOMIAL, 5, "nodes"),
     (POLYNOMIAL, 2, "depth"),
     (RATIONAL, 3, "leaves"),
     (RATIONAL, 5, "nodes"),
@@ -46,13 +60,13 @@ UNIVERSES = [
     (UNARY, 6, "nodes"),
     (UNARY, 2, "depth"),
     (TERNARY, 7, "leaves"),
-    (TERNARY, 10, "nodes"),
+    (TERNARY, 7, "nodes"),
     (TERNARY, 2, "depth"),
     (MIXED, 6, "leaves"),
     (MIXED, 7, "nodes"),
     (MULADD, 7, "nodes"),
     (MULADD, 2, "depth"),
-    (AVERAGE, 5, "leaves"),
+    (AVERAGE, 4, "leaves"),
     (AVERAGE, 7, "nodes"),
     (AVERAGE, 2, "depth"),
     (FLOORED, 3, "leaves"),
@@ -60,6 +74,10 @@ UNIVERSES = [
     (FLOORED, 2, "depth"),
     (BOUNDS, 6, "nodes"),
     (BOUNDS, 2, "depth"),
+    (REVERSED, 4, "leaves"),
+    (REVERSED, 1, "depth"),
+    (STRANGE, 4, "leaves"),
+    (STRANGE, 2, "depth"),
     (HALVES, 4, "leaves"),
     (HALVES, 2, "depth"),
     (CHOICES, 5, "leaves"),

@@ -116,6 +116,7 @@ def walk_floats(node, point, meanings, number=float):
         return math.nan
     return value if math.isfinite(value) else math.nan
 
+
 # ---------------------------------------------------------------- polynomials as dictionaries
 
 

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synthlab.durable import write_atomically
 from synthlab.errors import ArtifactError, ConfigurationError
-from synthlab.store import Carrier, Store, content_key, default_root, write_atomically
+from synthlab.store import Carrier, Store, content_key, default_root
 
 
 @dataclass(frozen=True, eq=False)

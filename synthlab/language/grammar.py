@@ -37,12 +37,12 @@ class Grid:
     axes: tuple[tuple[Fraction, ...], ...]
 
     def __post_init__(self) -> None:
-        if not self.axes or not all(map(len, self.axes)):
-            raise GrammarError("the grid needs at least one value for every variable")
         try:
-            axes = tuple(tuple(map(Fraction, axis)) for axis in self.axes)
+            axes = tuple(tuple(map(Fraction, list(axis))) for axis in self.axes if not isinstance(axis, str))
         except (TypeError, ValueError, OverflowError, ArithmeticError) as error:
             raise GrammarError(f"the grid holds something that is no finite number: {error}") from error
+        if not axes or len(axes) < len(self.axes) or not all(axes):
+            raise GrammarError("the grid needs a sequence of at least one value for every variable")
         object.__setattr__(self, "axes", axes)
         if any(len(set(axis)) < len(axis) for axis in self.axes):
             raise GrammarError("the grid repeats a value: every axis needs distinct values")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -23,6 +23,7 @@ from synthlab.language.operator import Operator
 from synthlab.language.program import Program
 from synthlab.language.residues import PRIME, UNDEFINED_RESIDUE
 from synthlab.language.sharing import SharedPrograms, share
+from synthlab.language.tracing import ARRAY_ACTIONS
 
 Points = list[tuple[Fraction, ...]]
 
@@ -101,17 +102,21 @@ class WholeNumbers(Algebra):
         whole_points = all(v.denominator == 1 for row in values for v in row)
         if not whole_points or grammar.partial or not all(o.integral for o in grammar.operators):
             raise ConfigurationError(f"grammar {grammar.name!r} leaves the whole numbers: use Floats")
-        self.grammar = grammar
-        self.terminals = np.array([[int(v) for v in column] for column in zip(*values, strict=True)], dtype=np.int64)
         table = code_table(grammar, "code")
+        self.grammar = grammar
         self.table = table if table and all(c.denominator == 1 for c in table.constants) else None
-        self.constants = np.array([int(c) for c in self.table.constants] if self.table else [], dtype=np.int64)
+        constants = self.table.constants if self.table else ()
+        _require_exact([v for row in values for v in row] + list(constants), INT64_LIMIT, "2^60")
+        self.terminals = np.array([[int(v) for v in column] for column in zip(*values, strict=True)], dtype=np.int64)
+        self.constants = np.array([int(c) for c in constants], dtype=np.int64)
 
     def apply(self, operator: Operator, *operands: np.ndarray) -> np.ndarray:
-        magnitude = operator.meaning(*(o.astype(np.float64) for o in operands))
-        if np.size(magnitude) and np.abs(magnitude).max() >= INT64_LIMIT:
-            raise SynthlabError(f"values of {operator.symbol!r} exceed 2^62 on the grid: lower the size or the grid")
-        values = np.broadcast_to(operator.meaning(*operands), operands[0].shape)
+        with np.errstate(all="ignore"):
+            wanted = operator.meaning(*(o.astype(np.float64) for o in operands))
+            values = np.broadcast_to(operator.meaning(*operands), operands[0].shape)
+        # an overflow inside the operator shows as a difference from the floats
+        if not (np.abs(wanted) < INT64_LIMIT).all() or not np.allclose(values, wanted, rtol=1e-9, atol=0.5):
+            raise SynthlabError(f"values of {operator.symbol!r} exceed 2^60: lower the size, or move the grid")
         if not np.issubdtype(values.dtype, np.integer):
             raise GrammarError(f"operator {operator.symbol!r} leaves the integers: declare integral=False")
         return values
@@ -144,14 +149,27 @@ class Floats(Algebra):
         self.constants = np.array(self.table.constants if self.table else [], dtype=dtype)
         if self.whole and grammar.partial:
             self.limit = _EXACT_FLOAT
+            exact = [v for row in values for v in row] + list(self.table.constants if self.table else ())
+            _require_exact(exact, _EXACT_FLOAT, "2^53")
         elif self.table and self.table.hides_infinity:
             self.limit = np.inf
 
     def apply(self, operator: Operator, *operands: np.ndarray) -> np.ndarray:
-        values = operator.values(*operands)
+        if operator.code is None:
+            return self._settled(operator, operator.values(*operands)).astype(self.terminals.dtype)
+        actions = {kind: self._settled_action(operator, action) for kind, action in ARRAY_ACTIONS.items()}
+        with np.errstate(all="ignore"):
+            return operator.code.run(operands, actions, lambda c: self.terminals.dtype.type(c))
+
+    def _settled_action(self, operator: Operator, action: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+        return lambda first, second: self._settled(operator, action(first, second))
+
+    def _settled(self, operator: Operator, values: np.ndarray) -> np.ndarray:
+        """Infinite values made missing; refused where whole numbers would no longer be exact."""
+        values = np.where(np.isfinite(values), values, np.nan)
         if self.limit and np.nanmax(np.abs(values), initial=0) > self.limit:
-            raise SynthlabError(f"values of {operator.symbol!r} exceed 2^53 on the grid: lower the size or the grid")
-        return values.astype(self.terminals.dtype)
+            raise SynthlabError(f"values of {operator.symbol!r} exceed 2^53: lower the size, or move the grid")
+        return values
 
     def codes(self, values: np.ndarray) -> np.ndarray:
         missing = np.isnan(values)
@@ -162,6 +180,13 @@ class Floats(Algebra):
     def finish(self, values: np.ndarray) -> np.ndarray:
         values[~np.isfinite(values)] = np.nan
         return values
+
+
+def _require_exact(values: list[Fraction], limit: float, name: str) -> None:
+    """Refuse grid values and constants that the arithmetic could not hold exactly."""
+    largest = max(map(abs, values))
+    if largest >= limit:
+        raise SynthlabError(f"the grid or a constant reaches {largest}, beyond {name}: use smaller values")
 
 
 def _to_nine_digits(values: np.ndarray) -> np.ndarray:

@@ -33,8 +33,8 @@ from synthlab.language.tracing import (
 
 TILE = 64
 """Points evaluated at a time: numbers are held in rows of this length, so that loops have a known length."""
-INT64_LIMIT = float(1 << 62)
-"""Magnitude at which a whole number counts as overflowed; sums of smaller ones cannot wrap."""
+INT64_LIMIT = float(1 << 60)
+"""Magnitude at which a whole number counts as overflowed: smaller ones cannot wrap, and differ modulo 2^61 - 1."""
 _HARMLESS = frozenset({ADD, SUBTRACT, MULTIPLY, NEGATE, ABSOLUTE})
 
 
@@ -204,8 +204,8 @@ def _operate(token, operands, node, target, memory, arities, steps, first, num_t
         b = _row(steps[step, 2], operands, node, arities[token], temporaries, num_terminals)
         row = target if step == last else temporaries + step - first[token]
         fits &= _call_step(steps[step, 0], memory, a, b, row)
-    if limit > 0:
-        fits &= _settle(memory, target, limit)
+        if limit > 0:
+            fits &= _settle(memory, row, limit)
     return fits
 
 
@@ -336,12 +336,12 @@ def run_shared(
 def _memory(terminals: np.ndarray, constants: np.ndarray, num_results: int) -> np.ndarray:
     """Rows of terminals and constants, then room for temporaries and results.
 
-    Zeros pad the known rows of numbers, so that what is computed beside the points cannot overflow.
+    The last point pads the rows of numbers, so that nothing overflows that the points themselves do not.
     """
     num_fixed, width = len(terminals) + len(constants), terminals.shape[1]
     shape = num_fixed + num_results + tracing.MAX_STEPS, width if terminals.dtype == np.uint64 else TILE
     memory = np.empty(shape, dtype=terminals.dtype)
-    memory[:num_fixed] = 0
     memory[: len(terminals), :width] = terminals
+    memory[: len(terminals), width:] = terminals[:, -1:]
     memory[len(terminals) : num_fixed] = constants[:, None]
     return memory

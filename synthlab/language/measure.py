@@ -45,6 +45,8 @@ def operator_weight(measure: str) -> int:
 def operand_sizes(measure: str, arity: int, size: int) -> Iterator[tuple[int, ...]]:
     """Sizes of the operands of an operator whose program has `size` leaves or nodes, each at least 1."""
     total = size - operator_weight(measure)
+    if total < arity:
+        return
     for cuts in itertools.combinations(range(1, total), arity - 1):
         yield tuple(b - a for a, b in itertools.pairwise((0, *cuts, total)))
 

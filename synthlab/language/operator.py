@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from synthlab.errors import GrammarError
-from synthlab.language.tracing import Code, NotTraceable, trace
+from synthlab.language.tracing import NUMBER_ACTIONS, Code, NotTraceable, trace
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SYMBOL = re.compile(r"[!#$%&*+\-./:<=>?@\\^|~]+")
@@ -65,8 +66,8 @@ class Operator:
     def __post_init__(self) -> None:
         if not (NAME.fullmatch(self.symbol) or _SYMBOL.fullmatch(self.symbol)):
             raise GrammarError(f"operator {self.symbol!r}: use a name or ASCII punctuation")
-        if not 1 <= self.arity <= MAX_ARITY:
-            raise GrammarError(f"operator {self.symbol!r}: arity {self.arity} must be 1 to {MAX_ARITY}")
+        if not isinstance(self.arity, int) or not 1 <= self.arity <= MAX_ARITY:
+            raise GrammarError(f"operator {self.symbol!r}: arity {self.arity} must be a number from 1 to {MAX_ARITY}")
         if not NAME.fullmatch(self.symbol) and self.arity != 2:
             raise GrammarError(f"operator {self.symbol!r}: punctuation is infix and needs arity 2; use a name")
         if self.commutative and self.arity != 2:
@@ -89,10 +90,9 @@ class Operator:
     def code(self) -> Code | None:
         """Straight-line code of the meaning on numbers; None where it runs as NumPy only."""
         try:
-            code = trace(self.meaning, self.arity)
+            return trace(self.meaning, self.arity)
         except NotTraceable:
             return None
-        return code if code.uses_all_operands else None
 
     @cached_property
     def field_code(self) -> Code | None:
@@ -125,26 +125,32 @@ class Operator:
         return np.where(known, values, np.nan)
 
     def exact(self, *operands: Fraction) -> Fraction | None:
-        """Result on exact operands, None where there is none; rounded where NumPy offers nothing exact."""
-        function = self.meaning if self.field_function is None else self.field_function
+        """Result on exact operands, None where there is none; rounded where the meaning has no code."""
+        code = self.field_code or self.code
+        if code is None:
+            value = float(self.values(*(np.array(float(o)) for o in operands)))
+            return None if math.isnan(value) else Fraction(value)
         try:
-            value = function(*operands)
+            return code.run(operands, NUMBER_ACTIONS, Fraction)
         except ZeroDivisionError:
             return None
-        except Exception:
-            value = float(self.values(*(np.array(float(o)) for o in operands)))
-        return None if value != value else Fraction(value)
 
     def behaviour(self) -> list[str]:
         """Values on fixed operands, so that a change of meaning changes every key built from it."""
         if self.field_function is None:
             return [f"{value:.{_DIGITS}g}" for value in _on_probes(self, _PROBES)]
-        return [str(self.exact(*operands)) for operands in itertools.product(_PROBES, repeat=self.arity)]
+        probes = _PROBES[: _num_probes(self.arity)]
+        return [str(self.exact(*operands)) for operands in itertools.product(probes, repeat=self.arity)]
+
+
+def _num_probes(arity: int) -> int:
+    """Values per operand, so that all combinations stay few."""
+    return 5 if arity <= 4 else 2
 
 
 def _probe_arrays(arity: int, probes: tuple[Fraction, ...]) -> list[np.ndarray]:
     """All combinations of probe values, one float array per operand; fewer values for many operands."""
-    values = np.array([float(p) for p in probes[: 5 if arity <= 4 else 2]])
+    values = np.array([float(p) for p in probes[: _num_probes(arity)]])
     return [axis.ravel() for axis in np.meshgrid(*[values] * arity, indexing="ij")]
 
 
@@ -156,21 +162,21 @@ def _check_function(operator: Operator) -> None:
     """The meaning is an elementwise, deterministic function that leaves its operands alone."""
     name = f"operator {operator.symbol!r}: its meaning"
     arrays = _probe_arrays(operator.arity, _WHOLE_PROBES)
-    given = [a.copy() for a in arrays]
+    given, once_more = ([a.copy() for a in arrays] for _ in range(2))
     try:
         with np.errstate(all="ignore"):
-            first = operator.meaning(*given)
-            again, squares = operator.meaning(*arrays), operator.meaning(*(np.stack([a, a]) for a in arrays))
+            first, again = operator.meaning(*given), operator.meaning(*once_more)
+            squares = operator.meaning(*(np.stack([a, a]) for a in arrays))
     except Exception as error:
         raise GrammarError(f"{name} raised {error!r}") from error
+    if not all(map(np.array_equal, given, arrays)):
+        raise GrammarError(f"{name} changes its operands: return a new array")
     for value, shape in ((first, arrays[0].shape), (squares, (2, *arrays[0].shape))):
         if not isinstance(value, (np.ndarray, int, float)) or np.asarray(value).dtype.kind not in "iuf":
             kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
             raise GrammarError(f"{name} returned {kind}, not real numbers")
         if isinstance(value, np.ndarray) and value.shape != shape:
             raise GrammarError(f"{name} returned shape {value.shape} for operands of shape {shape}")
-    if not all(map(np.array_equal, given, arrays)):
-        raise GrammarError(f"{name} changes its operands: return a new array")
     if not np.array_equal(first, again, equal_nan=True):
         raise GrammarError(f"{name} is not deterministic: two calls with equal operands differ")
     with np.errstate(all="ignore"):

@@ -8,6 +8,7 @@ unknown here, has no code and runs as NumPy only.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,6 +32,17 @@ _UFUNCS = {
 }  # fmt: skip
 MAX_STEPS = 64
 
+NUMBER_ACTIONS: dict[int, Callable[..., Any]] = {
+    ADD: operator.add, SUBTRACT: operator.sub, MULTIPLY: operator.mul, DIVIDE: operator.truediv,
+    FLOOR_DIVIDE: operator.floordiv, MODULO: operator.mod, MINIMUM: min, MAXIMUM: max,
+    NEGATE: lambda a, _: -a, ABSOLUTE: lambda a, _: abs(a),
+}  # fmt: skip
+"""The instructions on exact numbers; what has no value raises ZeroDivisionError."""
+ARRAY_ACTIONS: dict[int, Callable[..., Any]] = {
+    **NUMBER_ACTIONS, MINIMUM: np.minimum, MAXIMUM: np.maximum,
+}  # fmt: skip
+"""The instructions on float arrays."""
+
 T = TypeVar("T")
 
 
@@ -48,6 +60,7 @@ class Code:
         Number of operands; they are registers 0, 1, ...
     steps
         Instructions (kind, first, second). Step k writes register arity + k, the last one holds the result.
+        Every operand is read, so that a missing one leaves no result.
         A negative register -1 - c is constant c; one-operand instructions repeat their operand.
     constants
         Exact constants.
@@ -77,11 +90,6 @@ class Code:
         """Whether some operands may have no result."""
         return any(kind in PARTIAL_STEPS for kind, _, _ in self.steps)
 
-    @property
-    def uses_all_operands(self) -> bool:
-        """Whether every operand is read."""
-        return set(range(self.arity)) <= {register for _, *read in self.steps for register in read}
-
     def text(self, names: Sequence[str] = "abcdefgh") -> str:
         """The code as one formula."""
 
@@ -110,7 +118,11 @@ def trace(meaning: Callable[..., Any], arity: int) -> Code:
     except Exception as error:
         raise NotTraceable(str(error)) from error
     register = recorder.register(result)
-    if not recorder.steps or register != arity + len(recorder.steps) - 1:
+    read = {r for _, *pair in recorder.steps for r in pair} | {register}
+    for unused in set(range(arity)) - read:  # without it a missing operand would go unnoticed
+        nothing = recorder.add(MULTIPLY, unused, recorder.register(0)).register
+        register = recorder.add(ADD, register, nothing).register
+    if register < arity or register != arity + len(recorder.steps) - 1:
         recorder.add(MULTIPLY, register, recorder.register(1))  # the last step holds the result
     return Code(arity, tuple(recorder.steps), tuple(recorder.constants))
 
@@ -165,6 +177,12 @@ class _Recorded:
     __truediv__, __rtruediv__ = _binary(DIVIDE), _reflected(DIVIDE)
     __floordiv__, __rfloordiv__ = _binary(FLOOR_DIVIDE), _reflected(FLOOR_DIVIDE)
     __mod__, __rmod__ = _binary(MODULO), _reflected(MODULO)
+
+    def _branch(self, *_: Any) -> Any:
+        raise NotTraceable("it compares or branches")
+
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = _branch
+    __hash__ = None  # type: ignore[assignment]
 
     def __neg__(self) -> _Recorded:
         return self._step(NEGATE, self, self)

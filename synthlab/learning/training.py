@@ -33,6 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from synthlab.assessment.correctness import SOLVED, check
 from synthlab.assessment.tasks import Tasks, tasks_by_part
+from synthlab.durable import write_atomically
 from synthlab.errors import ArtifactError
 from synthlab.learning.batches import DeviceData, Order
 from synthlab.learning.decoding import decode
@@ -42,7 +43,7 @@ from synthlab.learning.run import Run, new_model, run_key
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
-from synthlab.store import Store, write_atomically
+from synthlab.store import Store
 from synthlab.universe.corpus import Corpus
 
 _CHECK_TASKS = 200

@@ -24,7 +24,7 @@ from synthlab.language.program import Program, infix_texts
 from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.store import Carrier
 from synthlab.universe.counting import program_counts, size_offsets, unrank
-from synthlab.universe.enumeration import enumerate_functions
+from synthlab.universe.enumeration import VALUES_AT_ONCE, enumerate_functions
 from synthlab.universe.functions import FunctionTable
 from synthlab.universe.hashing import KeyNumbers
 from synthlab.universe.planning import Limits, plan_functions, plan_texts
@@ -231,10 +231,11 @@ def build_corpus(
     BudgetExceeded
         Before any work, if the exact count says that the corpus would not fit.
     """
-    plan_texts(grammar, max_size, measure).require(limits)
     check_coefficients(grammar, max_size, measure)
-    check_grid(grammar, measure)
     total = sum(program_counts(grammar, max_size, measure))
+    if limits is not None or total > _WORTH_A_PLAN:
+        plan_texts(grammar, max_size, measure, seed).require(limits)
+    check_grid(grammar, measure)
     prefix = unrank(grammar, np.arange(total), max_size, measure)
     leaves = (prefix < grammar.num_terminals).sum(axis=1).astype(np.uint8)
     keys, class_index, class_id = _classes(grammar, prefix, seed)
@@ -264,8 +265,9 @@ def _classes(grammar: Grammar, prefix: np.ndarray, seed: int) -> tuple[np.ndarra
     """Fingerprints of the classes in the order of their first texts, class of every text, first texts."""
     found, class_index = [], np.empty(len(prefix), dtype=np.int32)
     classes = KeyNumbers()
-    for start in range(0, len(prefix), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
+    block = max(1, min(_ROWS_AT_ONCE, VALUES_AT_ONCE // identity_algebra(grammar, seed).terminals.shape[1]))
+    for start in range(0, len(prefix), block):
+        rows = slice(start, start + block)
         keys = fingerprints(grammar, prefix[rows], seed)
         class_index[rows], first = classes.number(keys, UNDEFINED_RESIDUE)
         found.append((keys[first], start + first))

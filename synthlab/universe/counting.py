@@ -22,6 +22,15 @@ from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.measure import check_measure, max_length, operator_weight, sizes_of, smallest_size
 
 _INT64_MAX = (1 << 63) - 1
+_MOST_BITS = 1_000_000
+
+
+def readable(number: int) -> str:
+    """A count for messages, however long."""
+    if number < 10**15:
+        return f"{number:,}"
+    exponent = int((number.bit_length() - 1) * math.log10(2))
+    return f"{number:.3g}" if exponent < 300 else f"about 10^{exponent}"
 
 
 @functools.lru_cache(maxsize=256)
@@ -43,10 +52,12 @@ def program_counts(grammar: Grammar, max_size: int, measure: str = "leaves") -> 
     check_measure(grammar, measure, max_size)
     if measure == "depth":
         totals = [0, grammar.num_terminals]
-        for _ in range(max_size):
+        for depth in range(max_size):
+            if totals[-1].bit_length() > _MOST_BITS:
+                raise BudgetExceeded(f"programs of depth {depth + 1} are beyond counting: lower the depth")
             totals.append(grammar.num_terminals + sum(totals[-1] ** o.arity for o in grammar.operators))
         return tuple(b - a for a, b in itertools.pairwise(totals))
-    return weighted_counts(grammar, max_size, measure, (1,) * len(grammar.tokens))[1][1:]
+    return tuple(_trees(grammar, max_size, measure, (1,) * len(grammar.tokens))[1:])
 
 
 @functools.lru_cache(maxsize=64)
@@ -62,6 +73,15 @@ def weighted_counts(
     weights
         A whole number per token; ones count programs.
     """
+    trees = _trees(grammar, max_size, measure, weights)
+    rows = [[1] + [0] * max_size, trees]
+    for _ in range(max_size + grammar.max_arity - 1):
+        rows.append(_convolve(rows[-1], trees, max_size))
+    return tuple(map(tuple, rows))
+
+
+def _trees(grammar: Grammar, max_size: int, measure: str, weights: tuple[int, ...]) -> list[int]:
+    """Weight of all programs of size 0, 1, ... by leaves or nodes."""
     step = operator_weight(measure)
     trees = [0] * (max_size + 1)
     forests: dict[int, list[int]] = {k: [0] * (max_size + 1) for k in range(1, grammar.max_arity + 1)}
@@ -75,10 +95,7 @@ def weighted_counts(
             if o.arity > 1 or step
         )
         forests[1][size] = trees[size]
-    rows = [[1] + [0] * max_size, trees]
-    for _ in range(max_size + grammar.max_arity - 1):
-        rows.append(_convolve(rows[-1], trees, max_size))
-    return tuple(map(tuple, rows))
+    return trees
 
 
 def _convolve(first: Sequence[int], second: Sequence[int], size: int) -> list[int]:
@@ -90,7 +107,7 @@ def _countable(grammar: Grammar, max_size: int, measure: str) -> list[int]:
     counts = [*[0] * smallest_size(measure), *program_counts(grammar, max_size, measure)]
     if sum(counts) > _INT64_MAX:
         raise BudgetExceeded(
-            f"{sum(counts):.3g} programs do not fit 63-bit ids: lower the size from {max_size} {measure}, "
+            f"{readable(sum(counts))} programs do not fit 63-bit ids: lower the size from {max_size} {measure}, "
             "or use rank_program, unrank_program and sample_programs"
         )
     return counts
@@ -270,7 +287,7 @@ def unrank_program(grammar: Grammar, index: int, size: int, measure: str = "leav
     """
     total = program_counts(grammar, size, measure)[-1]
     if not 0 <= index < total:
-        raise ConfigurationError(f"there are {total} programs of {size} {measure}: index {index} is none of them")
+        raise ConfigurationError(f"there are {readable(total)} programs of {size} {measure}: use an index below")
     prefix: list[int] = []
     walk = _Walk(grammar, size, measure)
     while not walk.finished:

@@ -30,7 +30,10 @@ from synthlab.universe.hashing import HashIndex, KeySet
 from synthlab.universe.pruning import redundancy_rules
 
 _BLOCK = 1 << 12
-_VALUES_AT_ONCE = 1 << 21
+VALUES_AT_ONCE = 1 << 21
+"""Values (numbers at one input) that are computed at a time."""
+SPARE = 1.1
+"""Room made for more functions than the last growth promises."""
 _WORTH_THREADS = 1 << 21
 
 
@@ -133,12 +136,12 @@ def new_functions(
 
     Every partition looks at all candidates, which is cheap, and looks up only its own, which is not.
     """
-    keys_seen = KeySet(_expected_functions(table) // num_partitions, partition, num_partitions)
+    keys_seen = KeySet((len(known) + _expected_new(table)) // num_partitions, partition, num_partitions)
     fresh = np.empty(_BLOCK, dtype=np.int32)
     for start in range(0, len(known), len(fresh)):
         rows = known[start : start + len(fresh)]
         keys_seen.insert(rows, len(rows), UNDEFINED_RESIDUE, fresh)
-    found = Collector(_expected_functions(table) // num_partitions, table.grammar.max_arity)
+    found = Collector(_expected_new(table) // num_partitions, table.grammar.max_arity)
     executed, stopped = 0, False
     for token, rows, keys, passed in _candidates(table, order, size, algebra):
         num = keys_seen.insert(keys, len(rows), UNDEFINED_RESIDUE, fresh)
@@ -151,11 +154,11 @@ def new_functions(
     return NewFunctions(sequence, tokens, operands, keys_found, executed, stopped)
 
 
-def _expected_functions(table: FunctionTable) -> int:
-    """A guess at the functions up to the next size, from the last growth; the hash table grows if it is short."""
+def _expected_new(table: FunctionTable) -> int:
+    """A guess at the functions of the next size, from the last growth; tables grow if it is short."""
     counts = [c for c in table.counts() if c]
     growth = counts[-1] / counts[-2] if len(counts) > 1 else 10.0
-    return int(len(table) + 1.1 * growth * counts[-1])
+    return int(SPARE * growth * counts[-1])
 
 
 def _candidates(
@@ -173,7 +176,7 @@ def _candidates(
             fingerprint_keys(algebra, token, rows, table.values, inverses, keys)
             yield token, rows, keys[: len(rows)], passed
         return
-    block = max(1, min(_BLOCK, _VALUES_AT_ONCE // table.values.shape[1]))
+    block = max(1, min(_BLOCK, VALUES_AT_ONCE // table.values.shape[1]))
     for token, rows, passed in operand_blocks(table, order, size, block):
         yield token, rows, keys_of(algebra, _apply(table, algebra, token, rows)), passed
 

@@ -30,7 +30,7 @@ class FunctionTable:
     keys
         Fingerprints (C, 2).
     executed
-        Candidates evaluated so far.
+        Candidates considered so far, provably redundant ones included.
     texts
         Prefix tokens (C, L), where they do not follow from the operands (depth).
     """
@@ -135,7 +135,7 @@ class NewFunctions:
     tokens, operands, keys
         As in `FunctionTable`.
     executed
-        Candidates looked at.
+        Candidates considered, provably redundant ones included.
     stopped
         Whether `on_block` ended the search.
     """

@@ -7,6 +7,8 @@ VII.3), which two sizes determine. Seconds come from timing samples on this mach
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import os
 import shutil
@@ -21,19 +23,20 @@ import numpy as np
 from synthlab.errors import BudgetExceeded, ConfigurationError
 from synthlab.language.grammar import Grammar
 from synthlab.language.identity import FINGERPRINT_SEED, FingerprintPoints, fingerprints, identity_algebra
-from synthlab.language.measure import max_length, operand_sizes, smallest_size
+from synthlab.language.measure import max_length, operand_sizes, operator_weight, smallest_size
 from synthlab.language.residues import PRIME, UNDEFINED_RESIDUE
-from synthlab.universe.counting import program_counts, unrank
-from synthlab.universe.enumeration import grow
+from synthlab.universe.counting import program_counts, readable, unrank
+from synthlab.universe.enumeration import SPARE, VALUES_AT_ONCE, grow
 from synthlab.universe.hashing import KeySet, num_slots
 
 SHARE = 0.8
 """Part of the free memory, and of the free disk, that work may take unless told otherwise."""
 _PILOT_CANDIDATES = 1_000_000
 _SAMPLE = 20_000
-_MOST_CALIBRATION_KEYS = 1 << 23
+_MOST_CALIBRATION_KEYS = 1 << 21
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _CGROUP_USES = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+_CGROUP_STATS = ("/sys/fs/cgroup/memory.stat", "/sys/fs/cgroup/memory/memory.stat")
 
 
 def free_memory() -> float:
@@ -41,10 +44,16 @@ def free_memory() -> float:
     import psutil
 
     free = float(psutil.virtual_memory().available)
-    for limit, used in zip(map(Path, _CGROUP_LIMITS), map(Path, _CGROUP_USES), strict=True):
+    for limit, used, stat in zip(*(map(Path, p) for p in (_CGROUP_LIMITS, _CGROUP_USES, _CGROUP_STATS)), strict=False):
         if limit.is_file() and used.is_file() and limit.read_text().strip().isdigit():
-            free = min(free, float(limit.read_text()) - float(used.read_text()))
+            free = min(free, float(limit.read_text()) - float(used.read_text()) + _page_cache(stat))
     return free
+
+
+def _page_cache(stat: Path) -> float:
+    """Bytes of files in memory that the system gives up when they are needed otherwise."""
+    lines = (line.split() for line in stat.read_text().splitlines()) if stat.is_file() else ()
+    return float(dict(lines).get("inactive_file", 0))
 
 
 def free_disk(folder: Path) -> float:
@@ -90,11 +99,13 @@ class Plan:
     programs
         Exact number of program texts.
     functions
-        Number of functions: exact where the pilot reached the bound, else extrapolated; NaN for texts.
+        Number of functions: exact where the pilot reached the bound, else extrapolated.
     candidates
-        Operator applications of the enumeration.
+        Operator applications of the enumeration (functions), or texts to evaluate.
     memory_bytes, disk_bytes, seconds
-        Peak memory, size on disk, and wall-clock time of the work.
+        Peak memory in memory, size on disk, and wall-clock time of the work.
+    row_bytes
+        Memory of one function, or of one text, while it is an operand or stored.
     smaller
         Plan of the same universe with a smaller bound.
     """
@@ -108,17 +119,17 @@ class Plan:
     memory_bytes: float
     disk_bytes: float
     seconds: float
+    row_bytes: float
     smaller: Callable[[int], Plan] = field(repr=False, compare=False)
 
     def excess(self, limits: Limits) -> list[str]:
         """What exceeds the limits, in words."""
         compared = [
-            (self.memory_bytes, limits.memory_bytes, "memory", 1e9, "GB"),
-            (self.disk_bytes, limits.disk_bytes, "disk", 1e9, "GB"),
-            (self.seconds, limits.seconds, "time", 1.0, "s"),
+            ("memory", self.memory_bytes, limits.memory_bytes, _bytes),
+            ("disk", self.disk_bytes, limits.disk_bytes, _bytes),
+            ("time", self.seconds, limits.seconds, lambda seconds: f"{seconds:,.1f} s"),
         ]
-        return [f"{need / unit:,.1f} {sign} of {name} ({have / unit:,.1f} allowed)"
-                for need, have, name, unit, sign in compared if need > have]  # fmt: skip
+        return [f"{text(need)} of {name} ({text(have)} allowed)" for name, need, have, text in compared if need > have]
 
     def require(self, limits: Limits | None = None) -> None:
         """Refuse work that would not fit.
@@ -134,8 +145,8 @@ class Plan:
             return
         fitting = self._largest_fitting(limits)
         advice = f"{fitting} {self.measure} would fit" if fitting is not None else "no size fits"
-        count = f"{self.programs:,}" if self.programs < 10**15 else f"{self.programs:.3g}"
-        counted = f"{count} programs" if self.what == "texts" else f"about {self.functions:,.0f} functions"
+        functions = f"about {self.functions:,.0f}" if self.functions < 1e15 else f"about {self.functions:.1g}"
+        counted = f"{readable(self.programs)} programs" if self.what == "texts" else f"{functions} functions"
         raise BudgetExceeded(f"{counted} of up to {self.max_size} {self.measure} need {' and '.join(excess)}: {advice}")
 
     def _largest_fitting(self, limits: Limits) -> int | None:
@@ -146,12 +157,24 @@ class Plan:
 
     def row(self) -> dict[str, Any]:
         """The prediction as one row of a table."""
-        functions = None if math.isnan(self.functions) else self.functions
-        return {
-            "what": self.what, self.measure: self.max_size, "programs": self.programs, "functions": functions,
-            "candidates": self.candidates, "memory_gb": self.memory_bytes / 1e9, "disk_gb": self.disk_bytes / 1e9,
-            "seconds": self.seconds,
+        programs = self.programs if math.isfinite(_float(self.programs)) else readable(self.programs)
+        numbers = {
+            "functions": self.functions, "candidates": self.candidates, "memory_gb": self.memory_bytes / 1e9,
+            "disk_gb": self.disk_bytes / 1e9, "seconds": self.seconds,
         }  # fmt: skip
+        finite = {name: float(n) if math.isfinite(n) else None for name, n in numbers.items()}
+        return {"what": self.what, self.measure: self.max_size, "programs": programs, **finite}
+
+
+def _bytes(num: float) -> str:
+    if num >= 1e15:
+        return f"{num / 1e9:.1g} GB"
+    return f"{num / 1e9:,.1f} GB" if num >= 5e7 else f"{num / 1e6:,.3g} MB"
+
+
+def _float(number: int) -> float:
+    """A big integer as a float; infinite beyond its range."""
+    return float(number) if number.bit_length() < 1000 else math.inf
 
 
 # ---------------------------------------------------------------- texts
@@ -159,30 +182,41 @@ class Plan:
 
 def plan_texts(grammar: Grammar, max_size: int, measure: str = "leaves", seed: int = FINGERPRINT_SEED) -> Plan:
     """Predict the enumeration of all texts with their classes, held in memory."""
-    return _plan_texts(grammar, max_size, measure, _seconds_per_text(grammar, max_size, measure, seed))
+    pilot = _run_pilot(grammar, max_size, measure, seed)
+    return _plan_texts(grammar, max_size, measure, pilot, _seconds_per_text(grammar, max_size, measure, seed))
 
 
-def _plan_texts(grammar: Grammar, max_size: int, measure: str, seconds_per_text: float) -> Plan:
-    programs = sum(program_counts(grammar, max_size, measure))
-    length = max_length(grammar, max_size, measure)
+def _plan_texts(grammar: Grammar, max_size: int, measure: str, pilot: _Pilot, seconds_per_text: float) -> Plan:
+    count = sum(program_counts(grammar, max_size, measure))
+    programs, length = _float(count), max_length(grammar, max_size, measure)
+    functions = min(programs, sum(extrapolated_counts(grammar, pilot.counts, max_size, measure)[: max_size + 1]))
+    classes = 24.0 * functions  # keys and ids
     return Plan(
-        what="texts", max_size=max_size, measure=measure, programs=programs, functions=math.nan, candidates=programs,
-        # token matrix and its comparison with the leaf tokens; leaves, class and id
-        memory_bytes=programs * (2.0 * length + 1 + 4 + 8), disk_bytes=programs * (length + 5.0),
-        seconds=programs * seconds_per_text,
-        smaller=lambda size: _plan_texts(grammar, size, measure, seconds_per_text),
+        what="texts", max_size=max_size, measure=measure, programs=count, functions=functions, candidates=programs,
+        # tokens, their comparison with the leaves and its sums; or tokens, leaves, classes and one block of values
+        memory_bytes=max(
+            programs * (2.0 * length + 8),
+            programs * (length + 5.0) + 2 * classes + _block_bytes(programs, pilot.width),
+        ),
+        disk_bytes=programs * (length + 5.0) + classes, seconds=programs * seconds_per_text, row_bytes=length + 5.0,
+        smaller=lambda size: _plan_texts(grammar, size, measure, pilot, seconds_per_text),
     )  # fmt: skip
+
+
+def _block_bytes(programs: float, width: int) -> float:
+    """Memory of the values of one block of texts, and of what they are compared by."""
+    return 24.0 * width * min(programs, VALUES_AT_ONCE // width)
 
 
 def _seconds_per_text(grammar: Grammar, max_size: int, measure: str, seed: int) -> float:
     """Time to write and fingerprint one text, on a sample of the largest size whose ids fit 63 bits."""
-    while sum(program_counts(grammar, max_size, measure)) >= 1 << 62:
-        max_size -= 1
-    total = sum(program_counts(grammar, max_size, measure))
+    totals = list(itertools.accumulate(program_counts(grammar, max_size, measure)))
+    size = smallest_size(measure) + sum(total < 1 << 62 for total in totals) - 1
+    total = totals[size - smallest_size(measure)]
     ids = np.random.default_rng(0).integers(0, total, size=min(_SAMPLE, total))
-    fingerprints(grammar, unrank(grammar, ids[:1], max_size, measure), seed)  # compiles
+    fingerprints(grammar, unrank(grammar, ids[:1], size, measure), seed)  # compiles
     start = time.perf_counter()
-    fingerprints(grammar, unrank(grammar, ids, max_size, measure), seed)
+    fingerprints(grammar, unrank(grammar, ids, size, measure), seed)
     return (time.perf_counter() - start) / len(ids)
 
 
@@ -208,6 +242,8 @@ def plan_functions(
 
 def _run_pilot(grammar: Grammar, max_size: int, measure: str, seed: int) -> _Pilot:
     algebra, smallest = identity_algebra(grammar, seed), smallest_size(measure)
+    width = 2 if isinstance(algebra, FingerprintPoints) else algebra.terminals.shape[1]
+    most = _PILOT_CANDIDATES * 2 // width
     for _ in grow(grammar, algebra, min(max_size, smallest + 2), measure=measure, num_threads=1):
         pass  # compiles
     counts, executed, done, seconds = [0] * smallest, 0, 1, 0.0
@@ -216,22 +252,24 @@ def _run_pilot(grammar: Grammar, max_size: int, measure: str, seed: int) -> _Pil
         seconds = time.perf_counter() - start
         counts, done, executed = [0] * smallest + table.counts(), table.executed - executed, table.executed
         counts += [0] * (size + 1 - len(counts))
-        if size < max_size and _candidates(grammar, counts, size + 1, measure) + executed > _PILOT_CANDIDATES:
+        if size < max_size and _candidates(grammar, counts, size + 1, measure) + executed > most:
             break
         start = time.perf_counter()
-    width = 2 if isinstance(algebra, FingerprintPoints) else algebra.terminals.shape[1]
     return _Pilot(counts, executed, seconds / max(done, 1), width)
 
 
 def _candidates(grammar: Grammar, counts: list[float] | list[int], size: int, measure: str) -> float:
     """Operator applications of one size, from the numbers of new functions of the smaller ones."""
-    total = 0.0
+    total, rest = 0.0, size - operator_weight(measure)
     for operator in grammar.operators:
         if measure == "depth":
-            found = float(sum(counts[:size])) ** operator.arity
+            alike = float(sum(counts[:size]))
+            found = math.prod([alike] * operator.arity)
         else:
+            alike = float(counts[rest // 2]) if rest > 1 and rest % 2 == 0 else 0.0
             found = sum(math.prod(counts[s] for s in sizes) for sizes in operand_sizes(measure, operator.arity, size))
-        total += found / 2 if operator.commutative else found
+        # of two operands in either order one is looked at; pairs of one function with itself have one order
+        total += (found + alike) / 2 if operator.commutative else found
     return total
 
 
@@ -243,13 +281,14 @@ def extrapolated_counts(grammar: Grammar, counts: list[int], max_size: int, meas
     for size in range(len(known), max_size + 1):
         if measure == "depth":
             share = known[-1] / max(_candidates(grammar, known[:-1], size - 1, measure), 1.0)
-            known.append(share * _candidates(grammar, known, size, measure))
+            known.append(share * _candidates(grammar, known, size, measure) if math.isfinite(known[-1]) else math.inf)
         elif (size - present[-1]) % step:
             known.append(0.0)
         else:
             sizes = (size - step, size - 2 * step)
-            scaled = [known[n] * n**1.5 for n in sizes] if len(present) > 1 else [1.0, 1.0]
-            known.append(min(scaled[0] ** 2 / scaled[1] / size**1.5, _candidates(grammar, known, size, measure)))
+            one, two = (known[n] * n**1.5 for n in sizes) if len(present) > 1 else (1.0, 1.0)
+            grown = one * (one / two) / size**1.5 if math.isfinite(one) else math.inf
+            known.append(min(grown, _candidates(grammar, known, size, measure)))
     return known
 
 
@@ -257,27 +296,32 @@ def _plan_functions(grammar: Grammar, max_size: int, measure: str, pilot: _Pilot
     counts = extrapolated_counts(grammar, pilot.counts, max_size, measure)[: max_size + 1]
     functions, last = sum(counts), counts[-1]
     candidates = sum(_candidates(grammar, counts, size, measure) for size in range(len(counts)))
-    row = 2 + 4 * grammar.max_arity + 16 + (8 * pilot.width if pilot.width > 2 else 0)
+    operands = 1 + 4.0 * grammar.max_arity + 16
+    values = 8.0 * pilot.width if pilot.width > 2 else 0.0
+    row = operands + 1 + values
     # hash slots and what is collected while the last size grows; then the table, twice while it is joined
-    growing = 16 * num_slots(int(functions)) + last * (row + 8)
-    memory = (functions - last) * row + max(growing, last * (2 * row + 8))
-    extra = _seconds_of_misses(int(functions)) if candidates > pilot.executed else 0.0
+    growing = 16.0 * num_slots(int(min(SPARE * functions, 2.0**60))) + SPARE * last * (operands + 8)
+    memory = (functions - last) * row + max(growing, last * (row + operands + values + 8))
+    extra = _seconds_of_misses(num_slots(int(min(functions, _MOST_CALIBRATION_KEYS))))
     threads = os.cpu_count() or 1
     return Plan(
         what="functions", max_size=max_size, measure=measure,
         programs=sum(program_counts(grammar, max_size, measure)), functions=functions, candidates=candidates,
-        memory_bytes=memory, disk_bytes=functions * row,
-        seconds=candidates * (pilot.seconds_per_candidate + extra / threads),
-        smaller=lambda size: _plan_functions(grammar, size, measure, pilot),
+        memory_bytes=memory,
+        # every piece with the numbers of its candidates, and all sizes but the last once more, merged
+        disk_bytes=functions * (operands + 8) + (functions - last) * operands,
+        seconds=candidates * (pilot.seconds_per_candidate + (extra / threads if candidates > pilot.executed else 0.0)),
+        row_bytes=row, smaller=lambda size: _plan_functions(grammar, size, measure, pilot),
     )  # fmt: skip
 
 
-def _seconds_of_misses(num_keys: int) -> float:
-    """Time by which a look-up in so large a hash table exceeds one in the cache."""
+@functools.lru_cache(maxsize=64)
+def _seconds_of_misses(slots: int) -> float:
+    """Time by which a look-up in a hash table of so many slots exceeds one in the cache."""
     keys = np.random.default_rng(0).integers(0, PRIME, size=(1 << 16, 2), dtype=np.uint64)
     fresh = np.empty(len(keys), dtype=np.int32)
     seconds = []
-    for expected in (len(keys), min(num_keys, _MOST_CALIBRATION_KEYS)):
+    for expected in (len(keys), slots // 2):
         table = KeySet(expected)
         start = time.perf_counter()
         table.insert(keys, len(keys), UNDEFINED_RESIDUE, fresh)

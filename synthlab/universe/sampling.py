@@ -20,8 +20,8 @@ import numpy as np
 
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import PAD, Grammar
-from synthlab.language.measure import check_measure, max_length, smallest_size
-from synthlab.universe.counting import program_counts, token_weights, unrank, weighted_counts
+from synthlab.language.measure import check_measure, max_length
+from synthlab.universe.counting import program_counts, readable, token_weights, unrank, weighted_counts
 
 _BITS = 62
 _WEIGHT_BITS = 40
@@ -44,6 +44,8 @@ def sample_programs(grammar: Grammar, size: int, num: int, *, measure: str = "le
     ConfigurationError
         If there is no program of this size, or too many of this depth (beyond 63-bit ids).
     """
+    if num < 0 or seed < 0:
+        raise ConfigurationError(f"{num} programs with seed {seed}: neither can be negative")
     counts = program_counts(grammar, size, measure)
     if counts[-1] == 0:
         raise ConfigurationError(f"{grammar.name!r} has no program of exactly {size} {measure}: choose another size")
@@ -52,8 +54,10 @@ def sample_programs(grammar: Grammar, size: int, num: int, *, measure: str = "le
         ids = np.random.default_rng(seed).integers(first, first + counts[-1], size=num)
         return unrank(grammar, ids, size, measure)
     if measure == "depth":
-        raise ConfigurationError(f"depth {size} has {counts[-1]:.3g} programs, beyond 63-bit ids: sample by nodes")
-    return _draw(grammar, np.full(num, size), measure, (1,) * len(grammar.tokens), seed)
+        raise ConfigurationError(
+            f"depth {size} has {readable(counts[-1])} programs, beyond 63-bit ids: sample by nodes"
+        )
+    return _draw(grammar, np.full(num, size), size, measure, (1,) * len(grammar.tokens), seed)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class PCFG:
         """Programs of at most `max_size`, drawn from the PCFG given that bound, as a token matrix (num, L)."""
         sizes = self.size_distribution(max_size, measure)
         drawn = np.random.default_rng([seed, 1]).choice(np.arange(1, max_size + 1), size=num, p=sizes)
-        return _draw(self.grammar, drawn, measure, self._whole_weights(measure), seed)
+        return _draw(self.grammar, drawn, max_size, measure, self._whole_weights(measure), seed)
 
     def _whole_weights(self, measure: str) -> tuple[int, ...]:
         """Probabilities as whole numbers, scaled so that a program's product depends on its size alone.
@@ -149,11 +153,12 @@ def _thresholds(grammar: Grammar, max_size: int, measure: str, weights: tuple[in
     return table
 
 
-def _draw(grammar: Grammar, sizes: np.ndarray, measure: str, weights: tuple[int, ...], seed: int) -> np.ndarray:
+def _draw(
+    grammar: Grammar, sizes: np.ndarray, max_size: int, measure: str, weights: tuple[int, ...], seed: int
+) -> np.ndarray:
     """Programs of the given sizes (num, L), in proportion to the product of their tokens' weights."""
-    largest = int(sizes.max(initial=smallest_size(measure)))
-    table = _thresholds(grammar, largest, measure, weights)
-    prefix = np.full((len(sizes), max_length(grammar, largest, measure)), PAD, dtype=np.uint8)
+    table = _thresholds(grammar, max_size, measure, weights)
+    prefix = np.full((len(sizes), max_length(grammar, max_size, measure)), PAD, dtype=np.uint8)
     generator = np.random.Generator(np.random.PCG64([seed, 2]))
     for start in range(0, len(prefix), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)

@@ -16,6 +16,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from synthlab.errors import ArtifactError
 from synthlab.language.grammar import Grammar
 from synthlab.language.identity import fingerprints, identity_algebra
 from synthlab.language.measure import smallest_size
@@ -66,7 +67,11 @@ class Job:
     def write(self, name: str, payload: dict[str, np.ndarray]) -> str:
         """Commit a piece."""
         rows = len(next(iter(payload.values())))
-        write_folder(self.shard(name), {"shard": name, "rows": rows}, payload)
+        try:
+            write_folder(self.shard(name), {"shard": name, "rows": rows}, payload)
+        except (ArtifactError, OSError):
+            if not self.is_done(name):  # else another run has finished the same piece, and cleaned up
+                raise
         return name
 
     def read(self, name: str) -> dict[str, Any]:
@@ -109,6 +114,11 @@ def _class_index(job: Job) -> HashIndex:
 
 
 # ---------------------------------------------------------------- functions
+
+
+def holds_rows(name: str) -> bool:
+    """Whether a piece holds texts or functions of its own, not a copy for later work."""
+    return name.startswith("texts-") or "-part-" in name
 
 
 def part_name(size: int, partition: int) -> str:

@@ -21,21 +21,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from synthlab.durable import remove_leftovers, write_atomically
 from synthlab.errors import ArtifactError, BudgetExceeded, ConfigurationError
 from synthlab.language.grammar import Grammar, get_grammar
 from synthlab.language.identity import FINGERPRINT_SEED, check_coefficients, identity_algebra
 from synthlab.language.measure import check_measure, max_length, smallest_size
-from synthlab.store import Store, content_key, read_payload, read_shard_manifest, write_atomically
+from synthlab.store import Store, content_key, read_payload, read_shard_manifest
 from synthlab.universe import sharding
 from synthlab.universe.corpus import function_table
-from synthlab.universe.counting import program_counts, rank
+from synthlab.universe.counting import rank
 from synthlab.universe.enumeration import with_functions
 from synthlab.universe.functions import FunctionTable, terminal_table
-from synthlab.universe.planning import Limits, Plan, free_disk, plan_functions, plan_texts
+from synthlab.universe.planning import SHARE, Limits, Plan, free_disk, plan_functions, plan_texts
 
 STAGE = "universe"
 SCHEMA = 1
 _SHARD_BYTES = 128e6
+_MOST_PIECES = 4096
+_SETTING = {"texts": "rows_per_shard", "functions": "partitions"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +67,8 @@ class ShardedUniverse:
             If there is none, if it is damaged or unfinished, or if its grammar or version is not today's.
         """
         folder = store.folder(STAGE, key)
+        if not (folder / "manifest.json").exists():
+            raise ArtifactError(f"{folder} is unfinished: run the same enumeration again to finish it")
         manifest = store.manifest(STAGE, key)
         if manifest["schema"] != SCHEMA:
             raise ArtifactError(f"{folder} has schema {manifest['schema']}, not {SCHEMA}: enumerate it again")
@@ -83,8 +88,9 @@ class ShardedUniverse:
         return str(self.manifest["identity"]["what"])
 
     def frame(self) -> pd.DataFrame:
-        """One row a piece: name and number of rows."""
-        shards = [read_shard_manifest(self.folder / name) for name in self.manifest["shards"]]
+        """One row a piece of texts or functions: name and number of rows."""
+        names = [n for n in self.manifest["shards"] if sharding.holds_rows(n)]
+        shards = [read_shard_manifest(self.folder / name) for name in names]
         return pd.DataFrame({"shard": [s["shard"] for s in shards], "rows": [s["rows"] for s in shards]})
 
     def __len__(self) -> int:
@@ -174,23 +180,37 @@ def enumerate_texts(
     BudgetExceeded
         Before any work, if the texts would not fit on the disk, or their functions in memory.
     """
-    store, limits, workers = store or Store(), limits or Limits(), num_workers or os.cpu_count() or 1
+    store, limits, workers = store or Store(), limits or Limits(), _checked("num_workers", num_workers) or _num_cores()
     check_coefficients(grammar, max_size, measure)
-    _require_disk(plan_texts(grammar, max_size, measure, seed), store, limits)
-    table = function_table(grammar, max_size, measure=measure, seed=seed, limits=limits)
-    rows = rows_per_shard or _rows_per_shard(limits, workers, max_length(grammar, max_size, measure), len(table))
-    build = _Build(grammar, max_size, measure, seed, store, {"what": "texts", "rows_per_shard": rows})
-    if build.finished:
+    universe = _Universe(grammar, max_size, measure, seed, store, "texts")
+    build = universe.begun(_checked("rows_per_shard", rows_per_shard))
+    if build is not None and build.finished:
         return build.open()
+    plan = plan_texts(grammar, max_size, measure, seed)
+    _require_disk(plan, store, limits)
+    table = function_table(grammar, max_size, measure=measure, seed=seed, limits=limits)
+    if build is None:
+        length = max_length(grammar, max_size, measure)
+        build = universe.begin(rows_per_shard or _rows_per_shard(limits, workers, length, len(table)))
     if not build.job.is_done(sharding.CLASSES):
         ids = rank(grammar, table.text(), max_size, measure)
         build.job.write(sharding.CLASSES, {"keys": table.keys, "class_id": ids})
-    total = sum(program_counts(grammar, max_size, measure))
+    rows, total = build.pieces, plan.programs
     starts = range(0, total, rows)
     jobs = [(sharding.write_texts, build.job, k, start, min(start + rows, total)) for k, start in enumerate(starts)]
     with _Pool(executor, workers) as pool:
         names = pool.run(jobs, "texts", progress)
     return build.commit([sharding.CLASSES, *names], total)
+
+
+def _checked(name: str, value: int | None) -> int | None:
+    if value is not None and value < 1:
+        raise ConfigurationError(f"{name} {value}: use at least 1")
+    return value
+
+
+def _num_cores() -> int:
+    return os.cpu_count() or 1
 
 
 def _rows_per_shard(limits: Limits, workers: int, length: int, num_functions: int) -> int:
@@ -238,74 +258,128 @@ def enumerate_functions_on_disk(
     BudgetExceeded
         Before any work, if it would not fit on the disk, or the operands not in memory.
     """
-    store, limits = store or Store(), limits or Limits()
+    store, limits, workers = store or Store(), limits or Limits(), _checked("num_workers", num_workers) or _num_cores()
     check_measure(grammar, measure, max_size)
     if measure == "depth":
         raise ConfigurationError("functions by depth are enumerated in memory: use function_table, leaves or nodes")
     check_coefficients(grammar, max_size, measure)
-    workers = num_workers or os.cpu_count() or 1
-    plan = plan_functions(grammar, max_size, measure, seed)
-    _require_disk(plan, store, limits)
-    partitions = partitions or _num_partitions(plan, limits, workers)
-    build = _Build(grammar, max_size, measure, seed, store, {"what": "functions", "partitions": partitions})
-    if build.finished:
+    universe = _Universe(grammar, max_size, measure, seed, store, "functions")
+    build = universe.begun(_checked("partitions", partitions))
+    if build is not None and build.finished:
         return build.open()
-    names, job = [], build.job
+    if build is None:
+        plan = plan_functions(grammar, max_size, measure, seed)
+        _require_disk(plan, store, limits)
+        build = universe.begin(partitions or _num_partitions(plan, limits, workers))
     with _Pool(executor, workers) as pool:
-        for size in range(smallest_size(measure) + 1, max_size + 1):
-            parts = [(sharding.write_functions, job, size, p, partitions) for p in range(partitions)]
-            names += pool.run(parts, f"{size} {measure}", progress)
-            if size < max_size:
-                names += pool.run([(sharding.merge_size, job, size, partitions)], "merge", False)
+        names = _write_sizes(build, pool, progress)
     leaves = len(terminal_table(grammar, identity_algebra(grammar, seed), measure))
-    rows = sum(read_shard_manifest(job.shard(n))["rows"] for n in names if "part" in n)
-    return build.commit(names, leaves + rows)
+    parts = [n for n in names if sharding.holds_rows(n)]
+    return build.commit(names, leaves + sum(read_shard_manifest(build.job.shard(n))["rows"] for n in parts))
+
+
+def _write_sizes(build: _Build, pool: _Pool, progress: bool) -> list[str]:
+    """All pieces, size by size; a size is merged where the next one needs its functions."""
+    names: list[str] = []
+    job, pieces = build.job, build.pieces
+    for size in range(smallest_size(job.measure) + 1, job.max_size + 1):
+        parts = [(sharding.write_functions, job, size, p, pieces) for p in range(pieces)]
+        names += pool.run(parts, f"{size} {job.measure}", progress)
+        if size < job.max_size:
+            names += pool.run([(sharding.merge_size, job, size, pieces)], "merge", False)
+    return names
 
 
 def _require_disk(plan: Plan, store: Store, limits: Limits) -> None:
     """Refuse what the disk cannot hold; memory is a question of pieces."""
-    disk = min(limits.disk_bytes, 0.8 * free_disk(store.root))
-    plan.require(Limits(memory_bytes=math.inf, disk_bytes=disk, seconds=limits.seconds))
+    disk = min(limits.disk_bytes, SHARE * free_disk(store.root))
+    plan.require(Limits(memory_bytes=math.inf, disk_bytes=max(disk, 1.0), seconds=limits.seconds))
 
 
 def _num_partitions(plan: Plan, limits: Limits, workers: int) -> int:
     """Pieces per size so that every worker's tables fit its share of the memory."""
+    if plan.max_size == smallest_size(plan.measure):
+        return workers
     below = plan.smaller(plan.max_size - 1)
-    operands = 2 * below.disk_bytes + 16 * below.functions
+    operands = (2 * plan.row_bytes + 16) * below.functions
     share = limits.memory_bytes / workers - operands
-    if share <= 0:
+    pieces = math.ceil(max(0.0, plan.memory_bytes - below.memory_bytes) / share) if share > 0 else _MOST_PIECES + 1
+    if pieces > _MOST_PIECES:
         raise BudgetExceeded(
-            f"{workers} workers need {workers * operands / 1e9:,.1f} GB for the operands alone, "
-            f"{limits.memory_bytes / 1e9:,.1f} GB are allowed: allow more memory or fewer workers"
+            f"{workers} workers need {workers * operands / 1e6:,.1f} MB for the operands alone, "
+            f"{limits.memory_bytes / 1e6:,.1f} MB are allowed: allow more memory or fewer workers"
         )
-    return max(workers, math.ceil((plan.memory_bytes - below.memory_bytes) / share))
+    return max(workers, pieces)
 
 
+@dataclass(frozen=True)
+class _Universe:
+    """What is enumerated, apart from the size of its pieces."""
+
+    grammar: Grammar
+    max_size: int
+    measure: str
+    seed: int
+    store: Store
+    what: str
+
+    def begin(self, pieces: int) -> _Build:
+        """Its folder, for a number of rows a piece or of pieces a size."""
+        identity = {
+            "grammar": self.grammar.name, "digest": self.grammar.digest, "max_size": self.max_size,
+            "measure": self.measure, "seed": self.seed, "what": self.what, _SETTING[self.what]: pieces,
+        }  # fmt: skip
+        key = content_key(STAGE, SCHEMA, identity)
+        return _Build(self, pieces, identity, key, self.store.root / STAGE / f"{self._label}-{pieces}-{key}")
+
+    def begun(self, pieces: int | None) -> _Build | None:
+        """A folder that was begun with these pieces, or with any if none are given; finished ones first.
+
+        What memory was free when a universe was begun must not decide where it goes on.
+        """
+        if pieces is not None:
+            return self.begin(pieces)
+        folders = (self.store.root / STAGE).glob(f"{self._label}-*-*")
+        numbers = {int(n) for f in folders if (n := f.name.removeprefix(f"{self._label}-").split("-")[0]).isdigit()}
+        builds = [b for b in map(self.begin, sorted(numbers)) if b.folder.exists()]
+        return next((b for b in builds if b.finished), builds[0] if builds else None)
+
+    @property
+    def _label(self) -> str:
+        return f"{self.grammar.name}-{self.max_size}-{self.measure}-{self.what}"
+
+
+@dataclass(frozen=True)
 class _Build:
     """Folder of an enumeration, from its first piece to its manifest."""
 
-    def __init__(
-        self, grammar: Grammar, max_size: int, measure: str, seed: int, store: Store, settings: dict[str, Any]
-    ) -> None:
-        self.grammar, self.store = grammar, store
-        self.identity = {
-            "grammar": grammar.name, "digest": grammar.digest, "max_size": max_size, "measure": measure, "seed": seed,
-            **settings,
-        }  # fmt: skip
-        self.key = content_key(STAGE, SCHEMA, self.identity)
-        self.folder = store.root / STAGE / f"{grammar.name}-{max_size}-{measure}-{settings['what']}-{self.key}"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.job = sharding.Job.of(grammar, self.folder.resolve(), max_size, measure, seed)
+    universe: _Universe
+    pieces: int
+    identity: dict[str, Any]
+    key: str
+    folder: Path
+
+    @property
+    def job(self) -> sharding.Job:
+        u = self.universe
+        return sharding.Job.of(u.grammar, self.folder.resolve(), u.max_size, u.measure, u.seed)
 
     @property
     def finished(self) -> bool:
-        return (self.folder / "manifest.json").exists()
+        """Whether the manifest is there, and every piece that it lists."""
+        if not (self.folder / "manifest.json").exists():
+            return False
+        return all(self.job.is_done(n) for n in self._manifest()["shards"])
+
+    def _manifest(self) -> dict[str, Any]:
+        return self.universe.store.manifest(STAGE, self.key)
 
     def open(self) -> ShardedUniverse:
-        return ShardedUniverse(self.grammar, self.folder, self.store.manifest(STAGE, self.key))
+        return ShardedUniverse(self.universe.grammar, self.folder, self._manifest())
 
     def commit(self, names: list[str], rows: int) -> ShardedUniverse:
         """Write the manifest that makes the pieces a universe."""
+        remove_leftovers(self.folder)
         shards = {n: hashlib.sha256((self.folder / n / "manifest.json").read_bytes()).hexdigest() for n in names}
         manifest = {
             "stage": STAGE, "schema": SCHEMA, "key": self.key, "identity": self.identity, "rows": rows, "payload": {},

@@ -10,8 +10,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from synthlab.durable import write_atomically
 from synthlab.errors import ConfigurationError
-from synthlab.store import write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

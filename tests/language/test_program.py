@@ -20,7 +20,9 @@ POWER_LIKE = Operator(symbol="**", arity=2, meaning=lambda a, b: a * a - b, prec
 NAMED = Grammar(
     name="named", variables=("x", "y"), constants=(1, 20), operators=(ADD, SUBTRACT, MULTIPLY, MID, HYP2, POWER_LIKE)
 )
-UNARY = Grammar(name="unary", variables=("x",), operators=(NEGATE, FLOOR_DIVIDE, MODULO, MULTIPLY), grid=Grid.regular(0))
+UNARY = Grammar(
+    name="unary", variables=("x",), operators=(NEGATE, FLOOR_DIVIDE, MODULO, MULTIPLY), grid=Grid.regular(0)
+)
 GRAMMARS = [POLYNOMIAL, RATIONAL, PIECEWISE, NAMED, UNARY]
 by_name = pytest.mark.parametrize("grammar", GRAMMARS, ids=lambda g: g.name)
 
@@ -90,7 +92,7 @@ def test_sizes_are_those_of_the_tree(grammar, data):
 
 @by_name
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_token_matrices_hold_programs_and_their_lengths(grammar, data):
     programs = [program(grammar, tree) for tree in data.draw(st.lists(trees(grammar), min_size=1, max_size=6))]
     matrix = token_matrix(programs)

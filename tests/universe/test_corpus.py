@@ -1,14 +1,21 @@
-"""The universe against published counts and against a naive enumeration by polynomial expansion."""
+"""The universe against published counts and against listing by recursion with exact functions."""
 
 from collections import Counter
 
+import languages
 import naive
 import numpy as np
 import pytest
+from languages import AVERAGE, BOUNDS, CHOICES, FLOORED, HALVES, MULADD, TERNARY, UNARY, UNIVERSES, label
 
 from synthlab.errors import ArtifactError, BudgetExceeded, ConfigurationError
-from synthlab.language.grammar import PAD, POLYNOMIAL, RATIONAL, Grammar, Grid, Operator
-from synthlab.universe.corpus import NO_CLASS, Corpus, build_corpus
+from synthlab.language.grammar import PAD, PIECEWISE, POLYNOMIAL, RATIONAL
+from synthlab.language.identity import fingerprints
+from synthlab.language.measure import sizes_of
+from synthlab.universe.corpus import NO_CLASS, Corpus, build_corpus, function_table
+from synthlab.universe.planning import Limits
+
+by_universe = pytest.mark.parametrize(("grammar", "size", "measure"), UNIVERSES, ids=label)
 
 
 def texts(corpus, rows):
@@ -148,7 +155,7 @@ def test_an_empty_universe_is_refused(size):
 def test_a_corpus_that_would_not_fit_is_refused_with_its_exact_count():
     total = sum(naive_count(n) for n in range(1, 8))
     with pytest.raises(BudgetExceeded, match=f"{total:,} programs"):
-        build_corpus(POLYNOMIAL, 7, max_bytes=1e9)
+        build_corpus(POLYNOMIAL, 7, limits=Limits(memory_bytes=1e9))
 
 
 def naive_count(leaves):
@@ -159,22 +166,176 @@ def naive_count(leaves):
     return 5**leaves * 3 ** (leaves - 1) * catalan[leaves - 1]
 
 
-def test_a_purely_ternary_grammar_skips_even_sizes():
-    muladd = Operator(symbol="mid", arity=3, meaning=lambda a, b, c: a * b + c)
-    grammar = Grammar(
-        name="ternary", variables=("x", "y"), constants=(1,), operators=(muladd,), grid=Grid.regular(0, 0)
-    )
-    corpus = build_corpus(grammar, 5)
-    assert corpus.counts()["programs"].tolist() == [3, 0, 27, 0, 729]
-    polynomials = set()
-    for text in texts(corpus, slice(None)):
-        tree = naive.tree(text, {"x": 0, "y": 0, "1": 0, "mid": 3})
-        polynomials.add(frozenset(muladd_expand(tree).items()))
-    assert corpus.num_classes == len(polynomials)
+# ---------------------------------------------------------------- every measure, every kind of operator
 
 
-def muladd_expand(node):
-    if len(node) == 1:
-        return naive.poly_leaf(node[0])
-    a, b, c = map(muladd_expand, node[1:])
-    return naive.poly_apply("+", naive.poly_apply("*", a, b), c)
+@pytest.fixture(scope="module")
+def corpora():
+    """Corpora of the listed universes, built once."""
+    built = {}
+
+    def corpus_of(grammar, size, measure):
+        key = grammar, size, measure
+        if key not in built:
+            built[key] = build_corpus(grammar, size, measure=measure)
+        return built[key]
+
+    return corpus_of
+
+
+@by_universe
+def test_rows_are_all_texts_in_order(corpora, grammar, size, measure):
+    corpus = corpora(grammar, size, measure)
+    listed = languages.functions(grammar, size, measure)
+    assert languages.rows(corpus.prefix) == [text for _, text, _ in listed]
+    assert sizes_of(grammar, corpus.prefix, measure).tolist() == [n for n, _, _ in listed]
+    assert corpus.leaves.tolist() == [sum(t < grammar.num_terminals for t in text) for _, text, _ in listed]
+    assert corpus.root.tolist() == [text[0] for _, text, _ in listed]
+
+
+@by_universe
+def test_classes_are_the_functions(corpora, grammar, size, measure):
+    corpus = corpora(grammar, size, measure)
+    numbers = [number for _, _, number in languages.functions(grammar, size, measure)]
+    first = {}
+    for row, number in enumerate(numbers):
+        if number is not None:
+            first.setdefault(number, row)
+    assert corpus.class_id.tolist() == sorted(first.values())
+    got = np.where(corpus.class_index < 0, NO_CLASS, corpus.class_id[corpus.class_index])
+    assert got.tolist() == [NO_CLASS if number is None else first[number] for number in numbers]
+
+
+@by_universe
+def test_multiplicities_sum_to_the_defined_programs(corpora, grammar, size, measure):
+    corpus = corpora(grammar, size, measure)
+    numbers = [number for _, _, number in languages.functions(grammar, size, measure)]
+    counted = Counter(number for number in numbers if number is not None)
+    assert corpus.multiplicity.sum() == counted.total() == len(numbers) - (corpus.class_index == NO_CLASS).sum()
+    assert sorted(corpus.multiplicity.tolist()) == sorted(counted.values())
+    assert (corpus.multiplicity > 0).all()
+
+
+@by_universe
+def test_sizes_and_counts_are_those_of_minimal_texts(corpora, grammar, size, measure):
+    corpus = corpora(grammar, size, measure)
+    minimal = languages.brute.minimal(languages.functions(grammar, size, measure))
+    assert corpus.minimal_size.tolist() == [n for n, _ in minimal]
+    assert corpus.class_leaves.tolist() == [sum(t < grammar.num_terminals for t in text) for _, text in minimal]
+    table = corpus.counts()
+    smallest = 0 if measure == "depth" else 1
+    assert table[measure].tolist() == list(range(smallest, size + 1))
+    sizes = [n for n, _, _ in languages.functions(grammar, size, measure)]
+    assert table["programs"].tolist() == [sizes.count(n) for n in table[measure]]
+    assert table["functions"].tolist() == [corpus.minimal_size.tolist().count(n) for n in table[measure]]
+    assert table["programs_cumulative"].iloc[-1] == corpus.num_programs
+    assert table["functions_cumulative"].iloc[-1] == corpus.num_classes
+
+
+@by_universe
+def test_the_listed_universe_has_the_functions_of_the_table(corpora, grammar, size, measure):
+    corpus, table = corpora(grammar, size, measure), function_table(grammar, size, measure=measure)
+    assert np.array_equal(table.keys, corpus.fingerprints)
+    assert np.array_equal(table.sizes, corpus.minimal_size)
+    assert np.array_equal(corpus.fingerprints, fingerprints(grammar, corpus.prefix[corpus.class_id]))
+    assert languages.rows(table.text()) == languages.rows(corpus.prefix[corpus.class_id])
+
+
+@pytest.mark.parametrize(
+    ("grammar", "size", "measure"),
+    [
+        (FLOORED, 3, "leaves"),
+        (PIECEWISE, 2, "depth"),
+        (BOUNDS, 6, "nodes"),
+        (AVERAGE, 2, "depth"),
+        (HALVES, 4, "leaves"),
+    ],
+    ids=label,
+)
+def test_outputs_of_any_grammar_are_those_of_the_minimal_text(corpora, grammar, size, measure):
+    corpus = corpora(grammar, size, measure)
+    arities = languages.arities(grammar)
+    points = [dict(zip(grammar.variables, p, strict=True)) for p in grammar.grid.points]
+    for text, outputs in zip(texts(corpus, corpus.class_id[:400]), corpus.outputs, strict=False):
+        tree = naive.tree(text, arities)
+        expected = [naive.walk(tree, p, languages.brute.MEANINGS) for p in points]
+        assert [None if np.isnan(v) else v for v in outputs.tolist()] == pytest.approx(expected)
+
+
+def test_programs_that_are_undefined_everywhere_have_no_class(corpora):
+    corpus = corpora(FLOORED, 3, "leaves")
+    undefined = {" ".join(t) for t in texts(corpus, corpus.class_index == NO_CLASS)}
+    assert {"// x 0", "% y 0", "// x - y y", "- x % 2 0"} <= undefined
+    assert "// 0 x" not in undefined and "% x y" not in undefined
+    frame = corpus.frame(np.flatnonzero(corpus.class_index == NO_CLASS))
+    assert (frame["class_id"] == NO_CLASS).all() and (frame["class_size"] == 0).all()
+
+
+def test_a_grammar_of_equal_probes_says_so():
+    assert "(equal on probes)" in repr(build_corpus(PIECEWISE, 2))
+    assert "<= 2 leaves: 84 programs" in repr(build_corpus(PIECEWISE, 2))
+    assert "equal on probes" in build_corpus(PIECEWISE, 2).identity_method
+    exact = build_corpus(RATIONAL, 1, measure="depth")
+    assert "probes" not in repr(exact) and "<= 1 depth: 68 programs" in repr(exact)
+    assert exact.identity_method.startswith("exact")
+
+
+@pytest.mark.parametrize(("grammar", "size", "measure"), [(RATIONAL, 3, "nodes"), (POLYNOMIAL, 1, "depth")], ids=label)
+def test_a_loaded_corpus_keeps_its_measure(store, grammar, size, measure):
+    corpus = build_corpus(grammar, size, measure=measure)
+    loaded = Corpus.load(store, corpus.save(store))
+    assert loaded.identity == corpus.identity and loaded.identity["measure"] == measure
+    assert (loaded.measure, loaded.max_size, loaded.grammar) == (measure, size, grammar)
+    assert loaded.label.endswith(measure) and repr(loaded) == repr(corpus)
+    assert loaded.minimal_size.tolist() == corpus.minimal_size.tolist()
+    for name, value in corpus.payload().items():
+        assert loaded.payload()[name].dtype == value.dtype
+        assert np.array_equal(loaded.payload()[name], value)
+
+
+def test_a_corpus_is_known_by_its_measure_too():
+    one, two, three = (build_corpus(POLYNOMIAL, 2, measure=m) for m in ("leaves", "nodes", "depth"))
+    assert len({one.key, two.key, three.key}) == 3
+    assert one.key == build_corpus(POLYNOMIAL, 2).key
+    assert one.identity == Corpus.describe(POLYNOMIAL, 2)
+    assert two.identity == Corpus.describe(POLYNOMIAL, 2, "nodes")
+
+
+def test_the_same_universe_by_leaves_and_by_nodes_has_the_same_classes():
+    by_leaves, by_nodes = build_corpus(RATIONAL, 3), build_corpus(RATIONAL, 5, measure="nodes")
+    for name in ("prefix", "leaves", "class_index", "class_id", "fingerprints"):
+        assert np.array_equal(getattr(by_leaves, name), getattr(by_nodes, name))
+    assert (by_nodes.minimal_size == 2 * by_leaves.minimal_size - 1).all()
+
+
+def test_blocks_of_texts_do_not_change_the_classes(monkeypatch):
+    from synthlab.universe import corpus
+
+    for grammar, size, measure in ((RATIONAL, 3, "leaves"), (FLOORED, 3, "leaves"), (MULADD, 1, "depth")):
+        whole = build_corpus(grammar, size, measure=measure)
+        monkeypatch.setattr(corpus, "_ROWS_AT_ONCE", 97)
+        pieces = build_corpus(grammar, size, measure=measure)
+        monkeypatch.undo()
+        for name, value in whole.payload().items():
+            assert np.array_equal(pieces.payload()[name], value)
+
+
+def test_a_purely_ternary_grammar_skips_even_sizes(corpora):
+    corpus = corpora(TERNARY, 7, "leaves")
+    assert corpus.counts()["programs"].tolist() == [3, 0, 27, 0, 729, 0, 26244]
+    assert (corpus.counts()["functions"] > 0).tolist() == [True, False] * 3 + [True]
+
+
+@pytest.mark.parametrize(
+    ("grammar", "size", "measure", "message"),
+    [
+        (UNARY, 3, "leaves", "unary operator"),
+        (POLYNOMIAL, 0, "nodes", "at least 1"),
+        (POLYNOMIAL, -1, "depth", "at least 0"),
+        (CHOICES, 3, "height", "unknown measure"),
+    ],
+    ids=label,
+)
+def test_measures_that_bound_nothing_are_refused(grammar, size, measure, message):
+    with pytest.raises(ConfigurationError, match=message):
+        build_corpus(grammar, size, measure=measure)

@@ -153,9 +153,7 @@ def test_padding_of_any_width_does_not_change_an_id(grammar, size, measure):
     assert rank(grammar, matrix, size, measure).tolist() == chosen.tolist()
 
 
-@pytest.mark.parametrize(
-    ("grammar", "size"), [(POLYNOMIAL, 3), (MIXED, 5), (TERNARY, 7), (RATIONAL, 3)], ids=label
-)
+@pytest.mark.parametrize(("grammar", "size"), [(POLYNOMIAL, 3), (MIXED, 5), (TERNARY, 7), (RATIONAL, 3)], ids=label)
 def test_the_longest_text_by_leaves_is_as_long_as_allowed(grammar, size):
     assert max_length(grammar, size) == max(map(len, listed(grammar, size)))
 
@@ -313,7 +311,9 @@ def test_an_unknown_measure_is_refused_with_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("grammar", "measure"), [(POLYNOMIAL, "leaves"), (UNARY, "nodes"), (POLYNOMIAL, "depth"), (MIXED, "leaves")], ids=label
+    ("grammar", "measure"),
+    [(POLYNOMIAL, "leaves"), (UNARY, "nodes"), (POLYNOMIAL, "depth"), (MIXED, "leaves")],
+    ids=label,
 )
 def test_ids_beyond_63_bits_are_refused(grammar, measure):
     smallest = 0 if measure == "depth" else 1

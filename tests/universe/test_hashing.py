@@ -1,5 +1,7 @@
 """Hash tables of fingerprints against dictionaries and sets."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,7 +93,7 @@ def test_what_is_inserted_does_not_depend_on_the_order():
 def test_partitions_share_all_keys_without_overlap(num_partitions):
     rows = np.concatenate([random_keys(5000), matrix([(0, 0), (PRIME - 1, 0), (PRIME - 1, PRIME - 1), (0, PRIME - 1)])])
     kept = [inserted(KeySet(0, p, num_partitions), rows) for p in range(num_partitions)]
-    assert sorted(sum(kept, [])) == list(range(len(rows)))
+    assert sorted(itertools.chain.from_iterable(kept)) == list(range(len(rows)))
     sizes = np.array(list(map(len, kept)))
     assert (np.abs(sizes - 5000 / num_partitions) < 5 * np.sqrt(5000 / num_partitions) + 4).all()
     firsts = [rows[k, 0].max() for k in kept]

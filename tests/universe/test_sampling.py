@@ -93,7 +93,7 @@ def test_every_program_of_a_size_is_equally_likely(grammar, size, measure):
 def test_the_way_to_draw_from_big_universes_is_uniform_too(grammar, size, measure):
     texts = brute.texts(arities(grammar), size, measure)[size]
     num = 20 * len(texts)
-    drawn = rows(_draw(grammar, np.full(num, size), measure, ones(grammar), 12))
+    drawn = rows(_draw(grammar, np.full(num, size), size, measure, ones(grammar), 12))
     assert p_value(drawn, dict.fromkeys(texts, num / len(texts))) > LEAST_P
 
 
@@ -126,9 +126,7 @@ def test_drawn_programs_have_exactly_the_size(grammar, size, measure):
 
 @pytest.mark.parametrize(("size", "measure"), [(3, "leaves"), (60, "leaves"), (121, "nodes"), (2, "depth")])
 def test_a_seed_determines_the_draw(size, measure):
-    first, again, other = (
-        sample_programs(POLYNOMIAL, size, 50, measure=measure, seed=seed) for seed in (3, 3, 4)
-    )
+    first, again, other = (sample_programs(POLYNOMIAL, size, 50, measure=measure, seed=seed) for seed in (3, 3, 4))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
@@ -166,9 +164,10 @@ def test_a_pcfg_draws_by_its_probabilities_within_the_bound(grammar, max_size, m
     drawn = PCFG.of(grammar, weights).sample(num, max_size, measure=measure, seed=21)
     assert p_value(rows(drawn), {text: num * e for text, e in expected.items()}) > LEAST_P
     per_size = np.bincount(sizes_of(grammar, drawn, measure), minlength=max_size + 1)[1:]
-    assert p_value(
-        [n for n, c in enumerate(per_size) for _ in range(c)], {n: num * e for n, e in enumerate(sizes)}
-    ) > LEAST_P
+    assert (
+        p_value([n for n, c in enumerate(per_size) for _ in range(c)], {n: num * e for n, e in enumerate(sizes)})
+        > LEAST_P
+    )
 
 
 @pytest.mark.parametrize(("grammar", "max_size", "measure", "weights"), WEIGHTED, ids=label)
@@ -232,7 +231,9 @@ def test_a_fit_to_draws_recovers_the_grammar():
     assert PCFG.fit(POLYNOMIAL, drawn).probabilities == pytest.approx(pcfg.probabilities, abs=0.01)
 
 
-@pytest.mark.parametrize(("grammar", "measure"), [(POLYNOMIAL, "leaves"), (UNARY, "nodes"), (MIXED, "nodes")], ids=label)
+@pytest.mark.parametrize(
+    ("grammar", "measure"), [(POLYNOMIAL, "leaves"), (UNARY, "nodes"), (MIXED, "nodes")], ids=label
+)
 def test_a_seed_determines_the_draw_of_a_pcfg(grammar, measure):
     pcfg = PCFG.of(grammar, {"x": 2})
     first, again, other = (pcfg.sample(100, 40, measure=measure, seed=seed) for seed in (3, 3, 4))

@@ -1,0 +1,73 @@
+"""The benchmark runs at tiny sizes, with and without the packages it compares with."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks import enumeration, evaluation, measure, peers, plain, report, run
+
+from synthlab.language.grammar import POLYNOMIAL
+
+RATIOS = {"ratio", "ratio_with_preparation", "thread_ratio", "without_rules_ratio"}
+SECTIONS = {
+    "machine", "repeats", "load", "memory", "functions", "functions_alone", "texts", "streaming", "numbering",
+    "sampling", "evaluation", "spaces",
+}  # fmt: skip
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested results, with its path."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if parts is None:
+        yield path, value
+        return
+    for key, part in parts:
+        yield from leaves(part, f"{path}/{key}")
+
+
+def test_quick_run_saves_every_ratio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run.main(["--quick", "--repeats", "1", "--output", str(tmp_path / "new" / "bench.json")])
+    results = json.loads((tmp_path / "new" / "bench.json").read_text())
+    assert set(results) == SECTIONS
+    numbers = {path: value for path, value in leaves(results) if isinstance(value, float) and "/load/" not in path}
+    assert all(math.isfinite(value) and value > 0 for value in numbers.values()), numbers
+    ratios = [path for path, _ in leaves(results) if path.rsplit("/", 1)[-1] in RATIOS]
+    num_peers = len(peers.available()[0])
+    assert sum(path.startswith("/functions/") for path in ratios) == len(plain.ARITHMETICS)
+    assert sum(path.startswith("/functions_alone/") for path in ratios) == 8 * len(results["functions_alone"])
+    assert sum(path.startswith("/texts/") for path in ratios) == 3
+    assert sum(path.startswith("/evaluation/") for path in ratios) == 2 * num_peers * len(results["evaluation"])
+    assert report.table(results) in capsys.readouterr().out
+    assert {"python", "numpy", "numba"} <= set(results["machine"]["versions"])
+
+
+def test_missing_packages_are_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name in measure.PEERS else find(name, *a))
+    row = evaluation.bench_evaluation(1, leaves=3, num=10, num_points=64, subset=5)
+    assert list(row["peers"]) == ["Python compile, NumPy"]
+    assert row["left_out"] == sorted(measure.PEERS)
+    assert "sympy" not in measure.machine()["versions"]
+
+
+def test_disagreement_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = peers.Peer("wrong", None, np.float64, False, lambda grammar, prefix: prefix, lambda rows, points: rows)
+    monkeypatch.setattr(peers, "PEERS", (wrong,))
+    with pytest.raises(SystemExit, match="disagreement: wrong"):
+        evaluation.bench_evaluation(1, leaves=3, num=10, num_points=64, subset=5)
+    monkeypatch.setattr(plain, "enumerate_functions", lambda *arguments: ([5, 30], 35))
+    with pytest.raises(SystemExit, match="disagreement: functions by size"):
+        enumeration.bench_against_plain(1, leaves=2)
+
+
+@pytest.mark.parametrize("arithmetic", plain.ARITHMETICS)
+def test_plain_enumeration_finds_the_published_counts(arithmetic: str) -> None:
+    counts, _ = plain.enumerate_functions(POLYNOMIAL, 4, arithmetic)
+    assert (sum(counts[:3]), counts[0]) == (278, 5)
