@@ -155,7 +155,7 @@ def _enumerate_in_memory(
 
     programs = list(program_counts(grammar, size, measure))
     if options.functions_only:
-        table = function_table(grammar, size, measure=measure, limits=limits, num_threads=options.workers)
+        table = function_table(grammar, size, measure=measure, limits=limits)
         functions = table.counts()
     else:
         corpus = build_corpus(grammar, size, measure=measure, limits=limits)
@@ -173,7 +173,7 @@ def _enumerate_on_disk(
     universe = make(
         grammar, size, measure=measure, limits=limits, num_workers=options.workers, progress=not options.json
     )
-    return {universe.what: len(universe), "shards": len(universe.frame()), "folder": str(universe.folder)}
+    return {universe.what: len(universe), "shards": len(universe.manifest["shards"]), "folder": str(universe.folder)}
 
 
 def _sample(options: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,9 +29,21 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed writers left in a folder."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    """Delete what killed writers of this machine left in a folder; what living ones stage stays."""
+    for path in folder.glob(f"{_TEMPORARY}{socket.gethostname()}-*"):
+        process = path.name.rsplit("-", 2)[1]
+        if process.isdigit() and not _is_running(int(process)):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, but running
+    return True
 
 
 @contextlib.contextmanager
@@ -47,8 +60,8 @@ def explained(folder: Path, needed: int) -> Iterator[None]:
 
 
 def temporary_in(folder: Path) -> Path:
-    """A fresh hidden name; unlike `tempfile`, what is made there keeps the permissions of the umask."""
-    return folder / f"{_TEMPORARY}{uuid.uuid4().hex}"
+    """A fresh hidden name that tells who writes there; unlike `tempfile`, permissions follow the umask."""
+    return folder / f"{_TEMPORARY}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def write_synced(path: Path, content: bytes) -> None:
@@ -72,8 +85,6 @@ def require_space(folder: Path, needed: int, *, full: bool = False) -> None:
     """Refuse to write more than the disk holds, or say so when it turned out full."""
     free = shutil.disk_usage(folder).free
     if full or needed > free:
-        raise ArtifactError(f"{folder} needs {_size(needed)}, {_size(free)} are free: make room, run again")
-
-
-def _size(num_bytes: float) -> str:
-    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e6:.4f} MB"
+        raise ArtifactError(
+            f"{folder} needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free: make room, run again"
+        )

@@ -317,7 +317,7 @@ def _shard_problems(folder: Path, digest: str) -> list[str]:
     try:
         content = _read_checked(folder / "manifest.json", None)
         if hashlib.sha256(content).hexdigest() != digest:
-            return [f"{folder} is damaged: delete it and run again"]
+            return [f"{folder} is damaged: delete {folder} and run again"]
         shard = read_shard_manifest(folder)
     except ArtifactError as error:
         return [str(error)]

@@ -170,7 +170,7 @@ def test_a_plan_predicts_and_makes_nothing(ask, empty):
     found = ask("enumerate", "--leaves", 3, "--plan")
     resources = {"candidates", "memory_gb", "disk_gb", "seconds"}
     assert set(found) == {"what", "leaves", "programs", "functions"} | resources
-    assert (found["what"], found["leaves"], found["programs"], found["functions"]) == ("texts", 3, 2330, None)
+    assert (found["what"], found["leaves"], found["programs"], found["functions"]) == ("texts", 3, 2330, 278)
     assert all(found[name] > 0 for name in resources)
     functions = ask("enumerate", "--leaves", 3, "--plan", "--functions-only")
     assert (functions["what"], functions["programs"], functions["functions"]) == ("functions", 2330, 278)

@@ -106,19 +106,11 @@ def _fill(rows, state, arity, total, order_lists, starts, first, sizes, place, c
     while filled < capacity and state[arity + 1] == 0:
         if state[last] < state[arity]:
             num = min(state[arity] - state[last], capacity - filled)
-            left, own, before = total, 0, filled
-            for j in range(num):
-                row = state[last] + j
-                rows[filled, last] = row
-                filled += 1
-            for k in range(last):
-                row = order_lists[starts[left - (last - k)] + state[k]]
-                left -= sizes[row]
-                own = place[row]
-                for j in range(before, filled):
-                    rows[j, k] = row
             if arity == 2:
-                filled = _drop_redundant(rows, before, filled, own, limit)
+                left_row = order_lists[starts[total - 1] + state[0]]
+                filled = _pair(rows, filled, left_row, state[last], num, place[left_row], limit)
+            else:
+                filled = _combine(rows, filled, state, arity, total, num, order_lists, starts, sizes)
             state[last] += num
             state[arity + 2] += num
         elif _advance(state, arity, total, order_lists, starts, sizes):
@@ -129,13 +121,26 @@ def _fill(rows, state, arity, total, order_lists, starts, first, sizes, place, c
 
 
 @numba.njit(cache=True, nogil=True)
-def _drop_redundant(rows, start, stop, own, limit):
-    """Keep the rows whose right operand allows a left operand of this place; returns the new end."""
-    kept = start
-    for j in range(start, stop):
-        rows[kept, 0], rows[kept, 1] = rows[j, 0], rows[j, 1]
-        kept += own <= limit[rows[j, 1]]
-    return kept
+def _pair(rows, filled, left_row, first_row, num, own, limit):
+    """One left operand with a range of right ones, less those that make it redundant; returns the new end."""
+    for row in range(first_row, first_row + num):
+        rows[filled, 0], rows[filled, 1] = left_row, row
+        filled += own <= limit[row]
+    return filled
+
+
+@numba.njit(cache=True, nogil=True)
+def _combine(rows, filled, state, arity, total, num, order_lists, starts, sizes):
+    """The current earlier operands with a range of last ones; returns the new end."""
+    last, left = arity - 1, total
+    for j in range(num):
+        rows[filled + j, last] = state[last] + j
+    for k in range(last):
+        row = order_lists[starts[left - (last - k)] + state[k]]
+        left -= sizes[row]
+        for j in range(num):
+            rows[filled + j, k] = row
+    return filled + num
 
 
 def operand_blocks(

@@ -231,10 +231,10 @@ def build_corpus(
     BudgetExceeded
         Before any work, if the exact count says that the corpus would not fit.
     """
-    check_coefficients(grammar, max_size, measure)
     total = sum(program_counts(grammar, max_size, measure))
     if limits is not None or total > _WORTH_A_PLAN:
         plan_texts(grammar, max_size, measure, seed).require(limits)
+    check_coefficients(grammar, max_size, measure)
     check_grid(grammar, measure)
     prefix = unrank(grammar, np.arange(total), max_size, measure)
     leaves = (prefix < grammar.num_terminals).sum(axis=1).astype(np.uint8)
@@ -282,7 +282,6 @@ def function_table(
     measure: str = "leaves",
     seed: int = FINGERPRINT_SEED,
     limits: Limits | None = None,
-    num_threads: int | None = None,
 ) -> FunctionTable:
     """All functions up to a size without their other texts, for universes too large to list.
 
@@ -295,4 +294,4 @@ def function_table(
     check_grid(grammar, measure)
     if limits is not None or sum(program_counts(grammar, max_size, measure)) > _WORTH_A_PLAN:
         plan_functions(grammar, max_size, measure, seed).require(limits)
-    return enumerate_functions(grammar, identity_algebra(grammar, seed), max_size, measure, num_threads)
+    return enumerate_functions(grammar, identity_algebra(grammar, seed), max_size, measure)

@@ -11,9 +11,7 @@ generation combines the least texts of all functions below it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numba
@@ -29,12 +27,11 @@ from synthlab.universe.functions import Collector, FunctionTable, NewFunctions, 
 from synthlab.universe.hashing import HashIndex, KeySet
 from synthlab.universe.pruning import redundancy_rules
 
-_BLOCK = 1 << 12
+_BLOCK = 1 << 14
 VALUES_AT_ONCE = 1 << 21
 """Values (numbers at one input) that are computed at a time."""
 SPARE = 1.1
 """Room made for more functions than the last growth promises."""
-_WORTH_THREADS = 1 << 21
 
 
 OnBlock = Callable[[np.ndarray, int], bool]
@@ -48,7 +45,6 @@ def grow(
     *,
     measure: str = "leaves",
     on_block: OnBlock | None = None,
-    num_threads: int | None = None,
 ) -> Iterator[FunctionTable]:
     """Enumerate functions size by size; yields the table after every size.
 
@@ -61,9 +57,7 @@ def grow(
     max_size, measure
         Last size, and its measure.
     on_block
-        Looked at after every block of candidates, for budgets and early success; runs on one thread.
-    num_threads
-        Threads of a large size, each of which keeps a part of the fingerprints; all cores by default.
+        Looked at after every block of candidates, for budgets and early success.
 
     Raises
     ------
@@ -71,47 +65,35 @@ def grow(
         If the measure does not bound the number of programs.
     """
     check_measure(grammar, measure, max_size)
-    threads = 1 if on_block else num_threads or os.cpu_count() or 1
     table = terminal_table(grammar, algebra, measure)
     yield table
-    generation, order = table, np.argsort(table.tokens, kind="stable")
+    generation, order = table, np.empty(0, dtype=np.int64)
     for size in range(smallest_size(measure) + 1, max_size + 1):
         if measure == "depth":
-            found = _search(generation, algebra, size, np.arange(len(generation)), on_block, threads)
+            found = _search(generation, algebra, size, np.arange(len(generation)), on_block)
             generation = _next_generation(generation, algebra, found)
             table = _with_deeper(table, generation, size)
         else:
-            found = _search(table, algebra, size, order, on_block, threads)
-            table = with_functions(table, algebra, size, found)
             order = merged_order(table, order)
+            found = _search(table, algebra, size, order, on_block)
+            table = with_functions(table, algebra, size, found)
         yield table
         if found.stopped:
             return
 
 
-def enumerate_functions(
-    grammar: Grammar, algebra: Algebra, max_size: int, measure: str = "leaves", num_threads: int | None = None
-) -> FunctionTable:
+def enumerate_functions(grammar: Grammar, algebra: Algebra, max_size: int, measure: str = "leaves") -> FunctionTable:
     """All functions of at most `max_size`, each by its minimal program."""
-    *_, table = grow(grammar, algebra, max_size, measure=measure, num_threads=num_threads)
+    *_, table = grow(grammar, algebra, max_size, measure=measure)
     return table
 
 
 def _search(
-    table: FunctionTable, algebra: Algebra, size: int, by_text: np.ndarray, on_block: OnBlock | None, threads: int
-) -> NewFunctions:  # fmt: skip
-    """New functions of one size, by as many threads as the work is worth."""
+    table: FunctionTable, algebra: Algebra, size: int, by_text: np.ndarray, on_block: OnBlock | None
+) -> NewFunctions:
+    """New functions of one size."""
     known = table.keys[table.tokens < table.grammar.num_terminals] if table.measure == "depth" else table.keys
-    threads = threads if len(table) > _WORTH_THREADS // 16 else 1
-    order = operand_order(table, by_text, size)
-
-    def part(partition: int) -> NewFunctions:
-        return new_functions(table, algebra, size, order, known, partition, threads, on_block)
-
-    if threads == 1:
-        return part(0)
-    with ThreadPoolExecutor(threads) as pool:
-        return NewFunctions.merged(list(pool.map(part, range(threads))))
+    return new_functions(table, algebra, size, operand_order(table, by_text, size), known, on_block=on_block)
 
 
 def operand_order(table: FunctionTable, by_text: np.ndarray, size: int) -> OperandOrder:

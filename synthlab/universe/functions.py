@@ -182,8 +182,9 @@ class Collector:
         self.count += num
 
     def arrays(self) -> list[np.ndarray]:
-        """The filled part."""
-        return [c[: self.count] for c in self.columns]
+        """The filled part; copied where it would keep much more memory alive."""
+        filled = [c[: self.count] for c in self.columns]
+        return [c.copy() for c in filled] if 2 * self.count < len(self.columns[0]) else filled
 
 
 @numba.njit(cache=True, nogil=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -168,13 +167,18 @@ class Plan:
 
 def _bytes(num: float) -> str:
     if num >= 1e15:
-        return f"{num / 1e9:.1g} GB"
+        return f"{num / 1e9:.3g} GB"
     return f"{num / 1e9:,.1f} GB" if num >= 5e7 else f"{num / 1e6:,.3g} MB"
 
 
 def _float(number: int) -> float:
     """A big integer as a float; infinite beyond its range."""
     return float(number) if number.bit_length() < 1000 else math.inf
+
+
+def _known(number: float) -> float:
+    """A prediction, infinite where it left the floats."""
+    return math.inf if math.isnan(number) else number
 
 
 # ---------------------------------------------------------------- texts
@@ -244,11 +248,11 @@ def _run_pilot(grammar: Grammar, max_size: int, measure: str, seed: int) -> _Pil
     algebra, smallest = identity_algebra(grammar, seed), smallest_size(measure)
     width = 2 if isinstance(algebra, FingerprintPoints) else algebra.terminals.shape[1]
     most = _PILOT_CANDIDATES * 2 // width
-    for _ in grow(grammar, algebra, min(max_size, smallest + 2), measure=measure, num_threads=1):
+    for _ in grow(grammar, algebra, min(max_size, smallest + 2), measure=measure):
         pass  # compiles
     counts, executed, done, seconds = [0] * smallest, 0, 1, 0.0
     start = time.perf_counter()
-    for size, table in enumerate(grow(grammar, algebra, max_size, measure=measure, num_threads=1), smallest):
+    for size, table in enumerate(grow(grammar, algebra, max_size, measure=measure), smallest):
         seconds = time.perf_counter() - start
         counts, done, executed = [0] * smallest + table.counts(), table.executed - executed, table.executed
         counts += [0] * (size + 1 - len(counts))
@@ -281,7 +285,7 @@ def extrapolated_counts(grammar: Grammar, counts: list[int], max_size: int, meas
     for size in range(len(known), max_size + 1):
         if measure == "depth":
             share = known[-1] / max(_candidates(grammar, known[:-1], size - 1, measure), 1.0)
-            known.append(share * _candidates(grammar, known, size, measure) if math.isfinite(known[-1]) else math.inf)
+            known.append(_known(share * _candidates(grammar, known, size, measure)))
         elif (size - present[-1]) % step:
             known.append(0.0)
         else:
@@ -303,14 +307,13 @@ def _plan_functions(grammar: Grammar, max_size: int, measure: str, pilot: _Pilot
     growing = 16.0 * num_slots(int(min(SPARE * functions, 2.0**60))) + SPARE * last * (operands + 8)
     memory = (functions - last) * row + max(growing, last * (row + operands + values + 8))
     extra = _seconds_of_misses(num_slots(int(min(functions, _MOST_CALIBRATION_KEYS))))
-    threads = os.cpu_count() or 1
     return Plan(
         what="functions", max_size=max_size, measure=measure,
         programs=sum(program_counts(grammar, max_size, measure)), functions=functions, candidates=candidates,
-        memory_bytes=memory,
+        memory_bytes=_known(memory),
         # every piece with the numbers of its candidates, and all sizes but the last once more, merged
         disk_bytes=functions * (operands + 8) + (functions - last) * operands,
-        seconds=candidates * (pilot.seconds_per_candidate + (extra / threads if candidates > pilot.executed else 0.0)),
+        seconds=candidates * (pilot.seconds_per_candidate + (extra if candidates > pilot.executed else 0.0)),
         row_bytes=row, smaller=lambda size: _plan_functions(grammar, size, measure, pilot),
     )  # fmt: skip
 

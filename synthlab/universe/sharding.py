@@ -16,7 +16,6 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
-from synthlab.errors import ArtifactError
 from synthlab.language.grammar import Grammar
 from synthlab.language.identity import fingerprints, identity_algebra
 from synthlab.language.measure import smallest_size
@@ -67,11 +66,7 @@ class Job:
     def write(self, name: str, payload: dict[str, np.ndarray]) -> str:
         """Commit a piece."""
         rows = len(next(iter(payload.values())))
-        try:
-            write_folder(self.shard(name), {"shard": name, "rows": rows}, payload)
-        except (ArtifactError, OSError):
-            if not self.is_done(name):  # else another run has finished the same piece, and cleaned up
-                raise
+        write_folder(self.shard(name), {"shard": name, "rows": rows}, payload)
         return name
 
     def read(self, name: str) -> dict[str, Any]:

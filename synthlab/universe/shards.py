@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,8 @@ class ShardedUniverse:
         return str(self.manifest["identity"]["what"])
 
     def frame(self) -> pd.DataFrame:
-        """One row a piece of texts or functions: name and number of rows."""
-        names = [n for n in self.manifest["shards"] if sharding.holds_rows(n)]
-        shards = [read_shard_manifest(self.folder / name) for name in names]
+        """One row a piece: name and number of rows. Sizes merged for later work repeat the rows of their parts."""
+        shards = [read_shard_manifest(self.folder / name) for name in self.manifest["shards"]]
         return pd.DataFrame({"shard": [s["shard"] for s in shards], "rows": [s["rows"] for s in shards]})
 
     def __len__(self) -> int:
@@ -379,6 +378,7 @@ class _Build:
 
     def commit(self, names: list[str], rows: int) -> ShardedUniverse:
         """Write the manifest that makes the pieces a universe."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder)
         shards = {n: hashlib.sha256((self.folder / n / "manifest.json").read_bytes()).hexdigest() for n in names}
         manifest = {
@@ -407,7 +407,7 @@ class _Pool:
     def run(self, jobs: list[tuple[Any, ...]], what: str, progress: bool) -> list[str]:
         """Run functions with their arguments; names of the pieces in order.
 
-        The first failure cancels what has not begun and is raised.
+        The first failure cancels what has not begun, and is raised when what has begun is done.
         """
         from tqdm.auto import tqdm
 
@@ -417,8 +417,7 @@ class _Pool:
             for future in tqdm(as_completed(futures), total=len(futures), desc=what, disable=not progress):
                 future.result()
         except BaseException:
-            for future in futures:
-                future.cancel()
+            wait([future for future in futures if not future.cancel()])  # nothing is written after the error
             raise
         return [future.result() for future in futures]
 

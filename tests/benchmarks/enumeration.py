@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,8 @@ _BLOCK = 1 << 12
 def bench_against_plain(repeats: int, leaves: int) -> dict[str, Any]:
     """One thread of synthlab against dictionaries, at a size that plain Python does in seconds."""
     algebra = identity_algebra(POLYNOMIAL)
-    table = enumerate_functions(POLYNOMIAL, algebra, leaves, num_threads=1)  # compiles
-    ours = timed(lambda: enumerate_functions(POLYNOMIAL, algebra, leaves, num_threads=1), repeats)
+    table = enumerate_functions(POLYNOMIAL, algebra, leaves)  # compiles
+    ours = timed(lambda: enumerate_functions(POLYNOMIAL, algebra, leaves), repeats)
     result = {
         "leaves": leaves, "functions": len(table), "candidates": table.executed, "synthlab": _rates(table, ours)
     }  # fmt: skip
@@ -48,19 +47,8 @@ def _rates(table: Any, timing: dict[str, float]) -> dict[str, float]:
 
 
 def bench_alone(repeats: int, sizes: list[int]) -> list[dict[str, Any]]:
-    """Synthlab at larger sizes, each in a process of its own: on one thread, and on all threads as predicted."""
-    cores = os.cpu_count() or 1
-    results = []
-    for leaves in sizes:
-        one = in_process("enumeration.measured_on_one_thread", leaves=leaves, repeats=repeats)
-        every = in_process("enumeration.measured", leaves=leaves, threads=cores, repeats=repeats)
-        check(one["functions"] == every["functions"], f"{leaves} leaves on one and on {cores} threads")
-        results.append({
-            "leaves": leaves, "one_thread": one, "all_threads": every, "threads": cores,
-            "thread_ratio": one["median_s"] / every["median_s"],
-            "without_rules_ratio": one["without_rules"]["median_s"] / one["median_s"],
-        })  # fmt: skip
-    return results
+    """Synthlab at larger sizes, each in a process of its own."""
+    return [in_process("enumeration.measured", leaves=leaves, repeats=repeats) for leaves in sizes]
 
 
 def planned(what: str, leaves: int) -> dict[str, float]:
@@ -80,32 +68,28 @@ def with_prediction(plan: dict[str, float], measured: dict[str, Any]) -> dict[st
     return {**measured, "prediction": pairs}
 
 
-def measured(leaves: int, threads: int, repeats: int) -> dict[str, Any]:
-    """Prediction, seconds, rates and memory of this process."""
+def measured(leaves: int, repeats: int) -> dict[str, Any]:
+    """Prediction, seconds, rates and memory of this process, and what the redundancy rules are worth."""
     algebra = identity_algebra(POLYNOMIAL)
-    enumerate_functions(POLYNOMIAL, algebra, 3, num_threads=1)  # compiles
+    enumerate_functions(POLYNOMIAL, algebra, 3)  # compiles
     plan = planned("functions", leaves)
-    table, memory = memory_of(lambda: enumerate_functions(POLYNOMIAL, algebra, leaves, num_threads=threads))
+    table, memory = memory_of(lambda: enumerate_functions(POLYNOMIAL, algebra, leaves))
     functions, executed, counts = len(table), table.executed, table.counts()
     del table
-    timing = timed(lambda: enumerate_functions(POLYNOMIAL, algebra, leaves, num_threads=threads), repeats)
+    timing = timed(lambda: enumerate_functions(POLYNOMIAL, algebra, leaves), repeats)
+    without = _without_rules(leaves, repeats, counts)
     return with_prediction(plan, {
-        "functions": functions, "candidates": executed, **timing, "functions_per_s": rate(functions, timing),
-        "candidates_per_s": rate(executed, timing), **memory, "counts": counts,
+        "leaves": leaves, "functions": functions, "candidates": executed, **timing,
+        "functions_per_s": rate(functions, timing), "candidates_per_s": rate(executed, timing), **memory,
+        "evaluated": _evaluated(leaves), "without_rules": without,
+        "without_rules_ratio": without["median_s"] / timing["median_s"],
     })  # fmt: skip
-
-
-def measured_on_one_thread(leaves: int, repeats: int) -> dict[str, Any]:
-    """The same on one thread, with what the redundancy rules are worth."""
-    result = measured(leaves, 1, repeats)
-    without = _without_rules(leaves, repeats, result["counts"])
-    return {**result, "evaluated": _evaluated(leaves), "without_rules": without}
 
 
 def _evaluated(leaves: int) -> int:
     """Candidates whose fingerprints are computed: all but those that a rule passes over."""
     rules, num, order = redundancy_rules(POLYNOMIAL), 0, None
-    for size, table in enumerate(grow(POLYNOMIAL, identity_algebra(POLYNOMIAL), leaves - 1, num_threads=1), 2):
+    for size, table in enumerate(grow(POLYNOMIAL, identity_algebra(POLYNOMIAL), leaves - 1), 2):
         order = np.argsort(table.tokens, kind="stable") if order is None else merged_order(table, order)
         if size == 2:
             num = len(table)
@@ -119,8 +103,8 @@ def _without_rules(leaves: int, repeats: int, counts: list[int]) -> dict[str, fl
     algebra = identity_algebra(POLYNOMIAL)
     kept, enumeration.redundancy_rules = enumeration.redundancy_rules, lambda grammar: None
     try:
-        found = enumerate_functions(POLYNOMIAL, algebra, leaves, num_threads=1).counts()
+        found = enumerate_functions(POLYNOMIAL, algebra, leaves).counts()
         check(found == counts, f"functions without redundancy rules: {found} and {counts}")
-        return timed(lambda: enumerate_functions(POLYNOMIAL, algebra, leaves, num_threads=1), repeats)
+        return timed(lambda: enumerate_functions(POLYNOMIAL, algebra, leaves), repeats)
     finally:
         enumeration.redundancy_rules = kept

@@ -63,28 +63,23 @@ def _functions(results: Results) -> Iterator[str]:
 
 
 def _alone(results: Results) -> Iterator[str]:
-    yield _line("FUNCTIONS, synthlab alone", "time", "functions", "candidates", "peak memory", "speed-up")
+    yield _line("FUNCTIONS, synthlab alone, one thread", "time", "functions", "candidates", "peak memory", "ratio")
     for row in results["functions_alone"]:
-        one, every = row["one_thread"], row["all_threads"]
-        part = one["evaluated"] / one["candidates"]
+        part = row["evaluated"] / row["candidates"]
         yield (
-            f"{row['leaves']} leaves: {one['functions']:,} functions, {one['candidates']:,} candidates, "
-            f"{one['evaluated']:,} evaluated ({part:.0%})"
+            f"{row['leaves']} leaves: {row['functions']:,} functions, {row['candidates']:,} candidates, "
+            f"{row['evaluated']:,} evaluated ({part:.0%})"
         )
-        for title, r, ratio in (("1 thread", one, 1.0), (f"{row['threads']} threads", every, row["thread_ratio"])):
-            rates = _rate(r["functions_per_s"]), _rate(r["candidates_per_s"])
-            yield _line(f"  {title}", _seconds(r["median_s"]), *rates, f"{r['peak_mib']:,.0f} MiB", f"{ratio:.2f}")
-        without, ratio = one["without_rules"], row["without_rules_ratio"]
-        yield _line(
-            "  1 thread without redundancy rules", _seconds(without["median_s"]), "", "", "", f"{1 / ratio:.2f}"
-        )
+        rates = _rate(row["functions_per_s"]), _rate(row["candidates_per_s"])
+        yield _line("  synthlab", _seconds(row["median_s"]), *rates, f"{row['peak_mib']:,.0f} MiB")
+        ratio = f"{row['without_rules_ratio']:.2f}"
+        yield _line("  without redundancy rules", _seconds(row["without_rules"]["median_s"]), "", "", "", ratio)
 
 
 def _predictions(results: Results) -> Iterator[str]:
     yield _line("PREDICTIONS", "predicted", "actual", "ratio")
     for row in results["functions_alone"]:
-        yield from _compared(f"functions, {row['leaves']} leaves, 1 thread", row["one_thread"])
-        yield from _compared(f"functions, {row['leaves']} leaves, {row['threads']} threads", row["all_threads"])
+        yield from _compared(f"functions, {row['leaves']} leaves", row)
     yield from _compared(f"texts, {results['texts']['leaves']} leaves", results["texts"]["synthlab"])
 
 

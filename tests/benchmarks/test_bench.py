@@ -15,7 +15,7 @@ from benchmarks import enumeration, evaluation, measure, peers, plain, report, r
 
 from synthlab.language.grammar import POLYNOMIAL
 
-RATIOS = {"ratio", "ratio_with_preparation", "thread_ratio", "without_rules_ratio"}
+RATIOS = {"ratio", "ratio_with_preparation", "without_rules_ratio"}
 SECTIONS = {
     "machine", "repeats", "load", "memory", "functions", "functions_alone", "texts", "streaming", "numbering",
     "sampling", "evaluation", "spaces",
@@ -41,7 +41,7 @@ def test_quick_run_saves_every_ratio(tmp_path: Path, capsys: pytest.CaptureFixtu
     ratios = [path for path, _ in leaves(results) if path.rsplit("/", 1)[-1] in RATIOS]
     num_peers = len(peers.available()[0])
     assert sum(path.startswith("/functions/") for path in ratios) == len(plain.ARITHMETICS)
-    assert sum(path.startswith("/functions_alone/") for path in ratios) == 8 * len(results["functions_alone"])
+    assert sum(path.startswith("/functions_alone/") for path in ratios) == 4 * len(results["functions_alone"])
     assert sum(path.startswith("/texts/") for path in ratios) == 3
     assert sum(path.startswith("/evaluation/") for path in ratios) == 2 * num_peers * len(results["evaluation"])
     assert report.table(results) in capsys.readouterr().out

@@ -272,7 +272,7 @@ def test_the_first_and_last_of_a_huge_size_are_what_the_order_says():
 def test_an_index_beyond_the_last_is_refused_with_the_count(grammar, size, measure):
     total = program_counts(grammar, size, measure)[-1]
     for wrong in (-1, total, total + 10**30):
-        with pytest.raises(ConfigurationError, match=f"there are {total} programs of {size} {measure}"):
+        with pytest.raises(ConfigurationError, match=f"there are {total:,} programs of {size} {measure}"):
             unrank_program(grammar, wrong, size, measure)
 
 

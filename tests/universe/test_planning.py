@@ -159,7 +159,7 @@ def test_the_memory_of_texts_is_predicted(grammar, size, measure):
         (POLYNOMIAL, 7, "leaves"),
         (POLYNOMIAL, 13, "nodes"),
         (RATIONAL, 6, "leaves"),
-        (TERNARY, 11, "leaves"),
+        (TERNARY, 13, "leaves"),
         (PIECEWISE, 5, "leaves"),
     ],
     ids=label,
@@ -217,7 +217,7 @@ def test_texts_that_would_not_fit_are_refused_before_any_work(no_work, grammar, 
     assert f"{total:,} programs of up to {size} {measure}" in message or f"{total:.3g} programs" in message
     need, allowed, fits = numbers(message)
     assert need > allowed == gigabytes
-    assert need == pytest.approx(plan_texts(grammar, size, measure).memory_bytes / 1e9, abs=0.06)
+    assert need == pytest.approx(plan_texts(grammar, size, measure).memory_bytes / 1e9, abs=0.06, rel=0.01)
     assert not plan_texts(grammar, fits, measure).excess(limits)
     assert plan_texts(grammar, fits + 1, measure).excess(limits)
 
@@ -234,7 +234,7 @@ def test_texts_that_would_not_fit_are_refused_before_any_work(no_work, grammar, 
 )
 def test_functions_that_would_not_fit_are_refused_before_any_work(no_work, grammar, size, measure, gigabytes):
     limits = Limits(memory_bytes=gigabytes * 1e9)
-    with pytest.raises(BudgetExceeded, match=f"about [\\d,]+ functions of up to {size} {measure}") as refusal:
+    with pytest.raises(BudgetExceeded, match=f"about [\\d,.e+]+ functions of up to {size} {measure}") as refusal:
         function_table(grammar, size, measure=measure, limits=limits)
     need, allowed, fits = numbers(str(refusal.value))
     assert need > allowed == gigabytes
