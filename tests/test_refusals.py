@@ -79,8 +79,8 @@ def test_settings_that_are_no_numbers_are_refused(make):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("search", "--target", "x", "--max-leaves", "0"),
-        ("search", "--target", "x", "--max-leaves", "-3"),
+        ("search", "--target", "x", "--leaves", "0"),
+        ("search", "--target", "x", "--leaves", "-3"),
         ("eval", "x", "--x", "1e5000", "--y", "0"),
         ("eval", "x", "--x", "٣", "--y", "0"),
         ("split", "--preset", "tiny", "--leaves", "0"),

@@ -8,12 +8,10 @@ interruption is kept, and running the same call again finishes it with an identi
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,24 +19,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from synthlab.durable import remove_leftovers, write_atomically
 from synthlab.errors import ArtifactError, BudgetExceeded, ConfigurationError
 from synthlab.language.grammar import Grammar, get_grammar
 from synthlab.language.identity import FINGERPRINT_SEED, check_coefficients, identity_algebra
 from synthlab.language.measure import check_measure, max_length, smallest_size
-from synthlab.store import Store, content_key, read_payload, read_shard_manifest
+from synthlab.store import Store, read_payload, read_shard_manifest
 from synthlab.universe import sharding
+from synthlab.universe.building import SCHEMA, STAGE, Build, Enumeration, Pool
 from synthlab.universe.corpus import function_table
 from synthlab.universe.counting import rank
 from synthlab.universe.enumeration import with_functions
 from synthlab.universe.functions import FunctionTable, terminal_table
 from synthlab.universe.planning import SHARE, Limits, Plan, free_disk, plan_functions, plan_texts
 
-STAGE = "universe"
-SCHEMA = 1
 _SHARD_BYTES = 128e6
 _MOST_PIECES = 4096
-_SETTING = {"texts": "rows_per_shard", "functions": "partitions"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,10 +176,10 @@ def enumerate_texts(
     """
     store, limits, workers = store or Store(), limits or Limits(), _checked("num_workers", num_workers) or _num_cores()
     check_coefficients(grammar, max_size, measure)
-    universe = _Universe(grammar, max_size, measure, seed, store, "texts")
+    universe = Enumeration(grammar, max_size, measure, seed, store, "texts")
     build = universe.begun(_checked("rows_per_shard", rows_per_shard))
     if build is not None and build.finished:
-        return build.open()
+        return _opened(build)
     plan = plan_texts(grammar, max_size, measure, seed)
     _require_disk(plan, store, limits)
     table = function_table(grammar, max_size, measure=measure, seed=seed, limits=limits)
@@ -197,9 +192,14 @@ def enumerate_texts(
     rows, total = build.pieces, plan.programs
     starts = range(0, total, rows)
     jobs = [(sharding.write_texts, build.job, k, start, min(start + rows, total)) for k, start in enumerate(starts)]
-    with _Pool(executor, workers) as pool:
+    with Pool(executor, workers) as pool:
         names = pool.run(jobs, "texts", progress)
-    return build.commit([sharding.CLASSES, *names], total)
+    build.commit([sharding.CLASSES, *names], total)
+    return _opened(build)
+
+
+def _opened(build: Build) -> ShardedUniverse:
+    return ShardedUniverse(build.universe.grammar, build.folder, build.manifest())
 
 
 def _checked(name: str, value: int | None) -> int | None:
@@ -262,22 +262,23 @@ def enumerate_functions_on_disk(
     if measure == "depth":
         raise ConfigurationError("functions by depth are enumerated in memory: use function_table, leaves or nodes")
     check_coefficients(grammar, max_size, measure)
-    universe = _Universe(grammar, max_size, measure, seed, store, "functions")
+    universe = Enumeration(grammar, max_size, measure, seed, store, "functions")
     build = universe.begun(_checked("partitions", partitions))
     if build is not None and build.finished:
-        return build.open()
+        return _opened(build)
     if build is None:
         plan = plan_functions(grammar, max_size, measure, seed)
         _require_disk(plan, store, limits)
         build = universe.begin(partitions or _num_partitions(plan, limits, workers))
-    with _Pool(executor, workers) as pool:
+    with Pool(executor, workers) as pool:
         names = _write_sizes(build, pool, progress)
     leaves = len(terminal_table(grammar, identity_algebra(grammar, seed), measure))
     parts = [n for n in names if sharding.holds_rows(n)]
-    return build.commit(names, leaves + sum(read_shard_manifest(build.job.shard(n))["rows"] for n in parts))
+    build.commit(names, leaves + sum(read_shard_manifest(build.job.shard(n))["rows"] for n in parts))
+    return _opened(build)
 
 
-def _write_sizes(build: _Build, pool: _Pool, progress: bool) -> list[str]:
+def _write_sizes(build: Build, pool: Pool, progress: bool) -> list[str]:
     """All pieces, size by size; a size is merged where the next one needs its functions."""
     names: list[str] = []
     job, pieces = build.job, build.pieces
@@ -309,118 +310,3 @@ def _num_partitions(plan: Plan, limits: Limits, workers: int) -> int:
             f"{limits.memory_bytes / 1e6:,.1f} MB are allowed: allow more memory or fewer workers"
         )
     return max(workers, pieces)
-
-
-@dataclass(frozen=True)
-class _Universe:
-    """What is enumerated, apart from the size of its pieces."""
-
-    grammar: Grammar
-    max_size: int
-    measure: str
-    seed: int
-    store: Store
-    what: str
-
-    def begin(self, pieces: int) -> _Build:
-        """Its folder, for a number of rows a piece or of pieces a size."""
-        identity = {
-            "grammar": self.grammar.name, "digest": self.grammar.digest, "max_size": self.max_size,
-            "measure": self.measure, "seed": self.seed, "what": self.what, _SETTING[self.what]: pieces,
-        }  # fmt: skip
-        key = content_key(STAGE, SCHEMA, identity)
-        return _Build(self, pieces, identity, key, self.store.root / STAGE / f"{self._label}-{pieces}-{key}")
-
-    def begun(self, pieces: int | None) -> _Build | None:
-        """A folder that was begun with these pieces, or with any if none are given; finished ones first.
-
-        What memory was free when a universe was begun must not decide where it goes on.
-        """
-        if pieces is not None:
-            return self.begin(pieces)
-        folders = (self.store.root / STAGE).glob(f"{self._label}-*-*")
-        numbers = {int(n) for f in folders if (n := f.name.removeprefix(f"{self._label}-").split("-")[0]).isdigit()}
-        builds = [b for b in map(self.begin, sorted(numbers)) if b.folder.exists()]
-        return next((b for b in builds if b.finished), builds[0] if builds else None)
-
-    @property
-    def _label(self) -> str:
-        return f"{self.grammar.name}-{self.max_size}-{self.measure}-{self.what}"
-
-
-@dataclass(frozen=True)
-class _Build:
-    """Folder of an enumeration, from its first piece to its manifest."""
-
-    universe: _Universe
-    pieces: int
-    identity: dict[str, Any]
-    key: str
-    folder: Path
-
-    @property
-    def job(self) -> sharding.Job:
-        u = self.universe
-        return sharding.Job.of(u.grammar, self.folder.resolve(), u.max_size, u.measure, u.seed)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the manifest is there, and every piece that it lists."""
-        if not (self.folder / "manifest.json").exists():
-            return False
-        return all(self.job.is_done(n) for n in self._manifest()["shards"])
-
-    def _manifest(self) -> dict[str, Any]:
-        return self.universe.store.manifest(STAGE, self.key)
-
-    def open(self) -> ShardedUniverse:
-        return ShardedUniverse(self.universe.grammar, self.folder, self._manifest())
-
-    def commit(self, names: list[str], rows: int) -> ShardedUniverse:
-        """Write the manifest that makes the pieces a universe."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.folder)
-        shards = {n: hashlib.sha256((self.folder / n / "manifest.json").read_bytes()).hexdigest() for n in names}
-        manifest = {
-            "stage": STAGE, "schema": SCHEMA, "key": self.key, "identity": self.identity, "rows": rows, "payload": {},
-            "shards": shards,
-        }  # fmt: skip
-        write_atomically(self.folder / "manifest.json", json.dumps(manifest, indent=1).encode())
-        return self.open()
-
-
-class _Pool:
-    """Runs pieces on the given executor, or on threads of its own."""
-
-    def __init__(self, executor: Executor | None, workers: int) -> None:
-        self.own = None if executor is not None else ThreadPoolExecutor(workers)
-        self.executor = executor or self.own
-        self.workers = workers
-
-    def __enter__(self) -> _Pool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.own is not None:
-            self.own.shutdown(wait=True, cancel_futures=True)
-
-    def run(self, jobs: list[tuple[Any, ...]], what: str, progress: bool) -> list[str]:
-        """Run functions with their arguments; names of the pieces in order.
-
-        The first failure cancels what has not begun, and is raised when what has begun is done.
-        """
-        from tqdm.auto import tqdm
-
-        assert self.executor is not None
-        futures: list[Future[str]] = [self.executor.submit(_call, *job) for job in jobs]
-        try:
-            for future in tqdm(as_completed(futures), total=len(futures), desc=what, disable=not progress):
-                future.result()
-        except BaseException:
-            wait([future for future in futures if not future.cancel()])  # nothing is written after the error
-            raise
-        return [future.result() for future in futures]
-
-
-def _call(function: Callable[..., str], *arguments: Any) -> str:
-    return function(*arguments)

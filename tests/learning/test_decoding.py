@@ -105,7 +105,7 @@ def test_rows_in_blocks_give_the_same_programs(trained_model, tasks4, monkeypatc
 def test_only_the_outputs_are_read(trained_model, tasks4):
     blind = replace(
         tasks4, class_id=tasks4.class_id * 0, class_leaves=tasks4.class_leaves * 0, weight=tasks4.weight * 0,
-        fingerprints=tasks4.fingerprints * 0, codes=tasks4.residues * 0, seed=0, max_size=0,
+        fingerprints=tasks4.fingerprints * 0, codes=tasks4.codes * 0, seed=0, max_size=0,
     )  # fmt: skip
     assert np.array_equal(decode(trained_model, blind).prefix, decode(trained_model, tasks4).prefix)
     other = replace(tasks4, outputs=tasks4.outputs[::-1].copy())

@@ -52,4 +52,4 @@ def test_what_is_no_formula_is_refused(trained4, text):
 
 def test_outputs_beyond_the_encoder_are_refused(trained4):
     with pytest.raises(ConfigurationError, match="1 tasks have outputs"):
-        answer(trained4, ["x", "*".join(["(3*3*3)"] * 13)])
+        answer(trained4, ["x", "*".join(["(3*3*3)"] * 11 + ["3"] + ["(2*2*2)"] * 2)])

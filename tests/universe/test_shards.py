@@ -22,7 +22,7 @@ from synthlab.language import grammar as grammar_module
 from synthlab.language.grammar import PIECEWISE, POLYNOMIAL, RATIONAL, Grammar, Grid
 from synthlab.language.operator import ADD, NEGATE, Operator
 from synthlab.store import Store
-from synthlab.universe import planning, sharding, shards
+from synthlab.universe import building, planning, sharding, shards
 from synthlab.universe.corpus import build_corpus, function_table
 from synthlab.universe.counting import program_counts
 from synthlab.universe.planning import Limits, plan_functions, plan_texts
@@ -258,7 +258,7 @@ def test_opening_a_finished_universe_writes_nothing(store, monkeypatch, make):
     for name in ("write_texts", "write_functions", "merge_size"):
         monkeypatch.setattr(sharding, name, refuse)
     monkeypatch.setattr(sharding.Job, "write", refuse)
-    monkeypatch.setattr(shards, "write_atomically", refuse)
+    monkeypatch.setattr(building, "write_atomically", refuse)
     assert make(store, Inline(refuse)).manifest == made.manifest
     assert stamps(store.root) == before
 
