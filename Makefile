@@ -23,7 +23,7 @@ help:
 	@echo "make results          the same, writing results and executed notebooks back for committing"
 	@echo "make jupyter          JupyterLab with the notebooks, on this machine only"
 	@echo "make test             style, types, unit tests with coverage, notebooks"
-	@echo "make bench            timings against plain Python and SymPy, saved to build/bench.json"
+	@echo "make bench            timings against plain Python, C++ and others, saved to build/bench.json"
 	@echo "make clean            delete caches and build/ (keeps .venv and data/)"
 
 $(READY): pyproject.toml constraints.txt

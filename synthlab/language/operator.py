@@ -131,7 +131,7 @@ class Operator:
             value = float(self.values(*(np.array(float(o)) for o in operands)))
             return None if math.isnan(value) else Fraction(value)
         try:
-            return code.run(operands, NUMBER_ACTIONS, Fraction)
+            return Fraction(code.run(operands, NUMBER_ACTIONS, Fraction))
         except ZeroDivisionError:
             return None
 

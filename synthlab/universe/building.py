@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,8 @@ class Enumeration:
         What memory was free when a universe was begun must not decide where it goes on.
         """
         if pieces is not None:
-            return self.begin(pieces)
+            asked = self.begin(pieces)
+            return asked if asked.folder.exists() else None
         folders = (self.store.root / STAGE).glob(f"{self._label}-*-*")
         numbers = {int(n) for f in folders if (n := f.name.removeprefix(f"{self._label}-").split("-")[0]).isdigit()}
         builds = [b for b in map(self.begin, sorted(numbers)) if b.folder.exists()]
@@ -67,7 +68,7 @@ class Build:
     key: str
     folder: Path
 
-    @property
+    @functools.cached_property
     def job(self) -> sharding.Job:
         """What its pieces share."""
         u = self.universe
@@ -102,7 +103,6 @@ class Pool:
     def __init__(self, executor: Executor | None, workers: int) -> None:
         self.own = None if executor is not None else ThreadPoolExecutor(workers)
         self.executor = executor or self.own
-        self.workers = workers
 
     def __enter__(self) -> Pool:
         return self
@@ -119,7 +119,7 @@ class Pool:
         from tqdm.auto import tqdm
 
         assert self.executor is not None
-        futures: list[Future[str]] = [self.executor.submit(_call, *job) for job in jobs]
+        futures: list[Future[str]] = [self.executor.submit(*job) for job in jobs]
         try:
             for future in tqdm(as_completed(futures), total=len(futures), desc=what, disable=not progress):
                 future.result()
@@ -127,7 +127,3 @@ class Pool:
             wait([future for future in futures if not future.cancel()])  # nothing is written after the error
             raise
         return [future.result() for future in futures]
-
-
-def _call(function: Callable[..., str], *arguments: Any) -> str:
-    return function(*arguments)
