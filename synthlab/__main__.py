@@ -125,8 +125,6 @@ def _bound(options: argparse.Namespace) -> tuple[int, str] | None:
 
 
 def _enumerate(options: argparse.Namespace) -> dict[str, Any]:
-    import resource
-
     from synthlab.universe.planning import Limits, plan_functions, plan_texts
 
     (size, measure), grammar, start = _required_bound(options), _grammar(options), time.perf_counter()
@@ -135,8 +133,17 @@ def _enumerate(options: argparse.Namespace) -> dict[str, Any]:
         return plan(grammar, size, measure).row()
     limits = Limits() if options.memory_gb is None else Limits(memory_bytes=options.memory_gb * 1e9)
     result = (_enumerate_on_disk if options.on_disk else _enumerate_in_memory)(options, grammar, size, measure, limits)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    return {**result, "seconds": round(time.perf_counter() - start, 3), "peak_mb": round(peak, 1)}
+    return {**result, "seconds": round(time.perf_counter() - start, 3), "peak_mb": _peak_megabytes()}
+
+
+def _peak_megabytes() -> float | None:
+    """Largest memory of this process so far; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ModuleNotFoundError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
 def _required_bound(options: argparse.Namespace) -> tuple[int, str]:

@@ -30,20 +30,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed writers of this machine left in a folder; what living ones stage stays."""
+    import psutil
+
     for path in folder.glob(f"{_TEMPORARY}{socket.gethostname()}-*"):
         process = path.name.rsplit("-", 2)[1]
-        if process.isdigit() and not _is_running(int(process)):
+        if process.isdigit() and not psutil.pid_exists(int(process)):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # somebody else's, but running
-    return True
 
 
 @contextlib.contextmanager
@@ -73,7 +65,9 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the disk has the names in a folder."""
+    """Wait until the disk has the names in a folder, where the system can be asked for it."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -24,7 +24,7 @@ from fractions import Fraction
 import numba
 import numpy as np
 
-from synthlab.errors import BudgetExceeded, SynthlabError
+from synthlab.errors import BudgetExceeded, GrammarError, SynthlabError
 from synthlab.language import tracing
 from synthlab.language.grammar import Grammar
 from synthlab.language.interpreter import Algebra, Points, evaluate, number_algebra
@@ -37,6 +37,8 @@ from synthlab.language.residues import PRIME, UNDEFINED_RESIDUE, combine_arrays,
 FINGERPRINT_SEED = 20260430
 NUM_POINTS = 2
 NUM_HIDDEN = 64
+MAX_DEGREE = 1 << 20
+"""Largest degree of a difference: two points then miss it with a probability below 2^-82."""
 _UNDEFINED_VALUE = np.uint64(0x123456789ABCDEF1)
 _DENOMINATOR = 7
 
@@ -89,10 +91,20 @@ def probe_points(grammar: Grammar, seed: int = FINGERPRINT_SEED) -> Points:
 def identity_algebra(grammar: Grammar, seed: int = FINGERPRINT_SEED) -> Algebra:
     """The arithmetic whose values decide identity: two random residues, or numbers on the probes."""
     if not grammar.exact:
+        _refuse_jumps(grammar)
         return number_algebra(grammar, probe_points(grammar, seed))
     generator = np.random.Generator(np.random.PCG64(seed))
     draws = generator.integers(2, PRIME, size=(NUM_POINTS, len(grammar.variables)), dtype=np.uint64)
     return FingerprintPoints(grammar, [tuple(Fraction(int(v)) for v in row) for row in draws])
+
+
+def _refuse_jumps(grammar: Grammar) -> None:
+    """Refuse `//` and `%` where values are compared to nine digits: they tear equal values apart."""
+    jumping = next((o.symbol for o in grammar.operators if o.code is not None and o.code.jumps), None)
+    if jumping is not None and not grammar.integral:
+        raise GrammarError(
+            f"grammar {grammar.name!r}: identity with {jumping!r} needs a whole grid and operators that stay whole"
+        )
 
 
 @functools.lru_cache(maxsize=16)
@@ -181,18 +193,21 @@ def same_function(first: Program, second: Program, seed: int = FINGERPRINT_SEED)
     """
     if first.grammar.exact:
         a, b = _norm_of(first), _norm_of(second)
-        if a.over * b.under + b.over * a.under >= PRIME:
-            raise BudgetExceeded("coefficients of these programs may exceed 2^61: exact identity needs smaller ones")
+        if a.over * b.under + b.over * a.under >= PRIME or a.degree + b.degree > MAX_DEGREE:
+            raise BudgetExceeded(
+                f"coefficients of these programs may exceed 2^61, or degrees {MAX_DEGREE:,}: exact identity needs less"
+            )
     one, two = fingerprint_text(first, seed), fingerprint_text(second, seed)
     return one is not None and one == two
 
 
 @dataclass(frozen=True)
 class _Norm:
-    """Upper bound of the coefficient sums of a numerator and a denominator."""
+    """Upper bounds of the coefficient sums of a numerator and a denominator, and of their degrees."""
 
     over: int
     under: int = 1
+    degree: int = 0
 
     @staticmethod
     def constant(value: Fraction) -> _Norm:
@@ -200,14 +215,15 @@ class _Norm:
 
     def plus(self, other: _Norm) -> _Norm:
         if (self.under, other.under) == (1, 1):
-            return _Norm(self.over + other.over)
-        return _Norm(self.over * other.under + other.over * self.under, self.under * other.under)
+            return _Norm(self.over + other.over, 1, max(self.degree, other.degree))
+        over = self.over * other.under + other.over * self.under
+        return _Norm(over, self.under * other.under, self.degree + other.degree)
 
     def times(self, other: _Norm) -> _Norm:
-        return _Norm(self.over * other.over, self.under * other.under)
+        return _Norm(self.over * other.over, self.under * other.under, self.degree + other.degree)
 
     def divided_by(self, other: _Norm) -> _Norm:
-        return _Norm(self.over * other.under, self.under * other.over)
+        return _Norm(self.over * other.under, self.under * other.over, self.degree + other.degree)
 
 
 _NORM_ACTIONS = {
@@ -222,7 +238,7 @@ _NORM_ACTIONS = {
 def _norm_of(program: Program) -> _Norm:
     """Bound of the coefficients of one program."""
     grammar = program.grammar
-    leaves = [_Norm(1)] * len(grammar.variables) + [_Norm(c) for c in grammar.constants]
+    leaves = [_Norm(1, 1, 1)] * len(grammar.variables) + [_Norm(c) for c in grammar.constants]
     return program.fold(leaves.__getitem__, _combined_norm)
 
 
@@ -237,18 +253,19 @@ def coefficient_bound(grammar: Grammar, size: int, measure: str = "leaves") -> i
     For f1/g1 = f2/g2 the difference is f1 g2 - f2 g1, so the bound is twice the product of the largest
     coefficient sums of a numerator and of a denominator.
     """
-    return next(itertools.islice(_coefficient_bounds(grammar, measure), size - smallest_size(measure), None))
+    best = next(itertools.islice(_bounds(grammar, measure), size - smallest_size(measure), None))
+    return 2 * best.over * best.under
 
 
-def _coefficient_bounds(grammar: Grammar, measure: str) -> Iterator[int]:
-    """Bounds from the smallest size on."""
-    best = {smallest_size(measure): _Norm(max([1, *grammar.constants]))}
+def _bounds(grammar: Grammar, measure: str) -> Iterator[_Norm]:
+    """Bounds of single functions from the smallest size on."""
+    best = {smallest_size(measure): _Norm(max([1, *grammar.constants]), 1, 1)}
     for size in itertools.count(smallest_size(measure)):
         norms = [best.get(size - 1, best[smallest_size(measure)])]
         for operator in grammar.operators:
             norms += [_combined_norm(operator, parts) for parts in _best_parts(best, measure, operator.arity, size)]
-        best[size] = _Norm(max(n.over for n in norms), max(n.under for n in norms))
-        yield 2 * best[size].over * best[size].under
+        best[size] = _Norm(*(max(getattr(n, name) for n in norms) for name in ("over", "under", "degree")))
+        yield best[size]
 
 
 def _best_parts(best: dict[int, _Norm], measure: str, arity: int, size: int) -> list[tuple[_Norm, ...]]:
@@ -258,7 +275,7 @@ def _best_parts(best: dict[int, _Norm], measure: str, arity: int, size: int) -> 
 
 
 def check_coefficients(grammar: Grammar, max_size: int, measure: str = "leaves") -> None:
-    """Refuse sizes at which a nonzero difference could vanish modulo the prime.
+    """Refuse sizes at which a nonzero difference could vanish modulo the prime, or at its points too easily.
 
     Raises
     ------
@@ -269,8 +286,8 @@ def check_coefficients(grammar: Grammar, max_size: int, measure: str = "leaves")
         return
     check_measure(grammar, measure, max_size)
     sizes = range(smallest_size(measure), max_size + 1)
-    for size, bound in zip(sizes, _coefficient_bounds(grammar, measure), strict=False):
-        if bound >= PRIME:
+    for size, best in zip(sizes, _bounds(grammar, measure), strict=False):
+        if 2 * best.over * best.under >= PRIME or 2 * best.degree > MAX_DEGREE:
             raise BudgetExceeded(
                 f"exact identity of {grammar.name!r} is proven up to {size - 1} {measure}, not {max_size}"
             )

@@ -100,7 +100,7 @@ class WholeNumbers(Algebra):
         points = grammar.grid.points if points is None else points
         values = [grammar.terminal_values(p) for p in points]
         whole_points = all(v.denominator == 1 for row in values for v in row)
-        if not whole_points or grammar.partial or not all(o.integral for o in grammar.operators):
+        if not whole_points or _divides(grammar) or not all(o.integral for o in grammar.operators):
             raise ConfigurationError(f"grammar {grammar.name!r} leaves the whole numbers: use Floats")
         table = code_table(grammar, "code")
         self.grammar = grammar
@@ -147,7 +147,7 @@ class Floats(Algebra):
         self.terminals = np.array(values, dtype=dtype).T.copy()
         self.table = code_table(grammar, "code")
         self.constants = np.array(self.table.constants if self.table else [], dtype=dtype)
-        if self.whole and grammar.partial:
+        if self.whole and _divides(grammar):
             self.limit = _EXACT_FLOAT
             exact = [v for row in values for v in row] + list(self.table.constants if self.table else ())
             _require_exact(exact, _EXACT_FLOAT, "2^53")
@@ -180,6 +180,11 @@ class Floats(Algebra):
     def finish(self, values: np.ndarray) -> np.ndarray:
         values[~np.isfinite(values)] = np.nan
         return values
+
+
+def _divides(grammar: Grammar) -> bool:
+    """Whether whole results need floats on the way, or are missing somewhere."""
+    return grammar.partial or any(o.code is not None and o.code.divides for o in grammar.operators)
 
 
 def _require_exact(values: list[Fraction], limit: float, name: str) -> None:

@@ -138,9 +138,17 @@ class Operator:
     def behaviour(self) -> list[str]:
         """Values on fixed operands, so that a change of meaning changes every key built from it."""
         if self.field_function is None:
-            return [f"{value:.{_DIGITS}g}" for value in _on_probes(self, _PROBES)]
+            return [f"{value:.{_DIGITS}g}" for value in self.values(*_wide_probes(self.arity)).round(_DIGITS) + 0.0]
         probes = _PROBES[: _num_probes(self.arity)]
         return [str(self.exact(*operands)) for operands in itertools.product(probes, repeat=self.arity)]
+
+
+def _wide_probes(arity: int) -> np.ndarray:
+    """Operands far and near, whole and not, so that a threshold anywhere shows: (arity, 2048)."""
+    generator = np.random.Generator(np.random.PCG64(8))
+    near = generator.integers(-60, 60, endpoint=True, size=(arity, 1024)).astype(float)
+    far = generator.integers(-9999, 9999, endpoint=True, size=(arity, 1024)) / generator.choice([1, 8, 64, 512], 1024)
+    return np.concatenate([near, far], axis=1)
 
 
 def _num_probes(arity: int) -> int:
@@ -193,7 +201,10 @@ def _check_field(operator: Operator) -> None:
         values = _on_probes(operator, probes)
         operands = zip(*_probe_arrays(operator.arity, probes), strict=True)
         exact = [operator.exact(*map(_as_fraction, o)) for o in operands]
-        known = np.array([e is not None for e in exact]) & ~np.isnan(values)
+        known = np.array([e is not None for e in exact])
+        if (~known & ~np.isnan(values)).any():
+            raise GrammarError(f"operator {operator.symbol!r}: its field function lacks a value that its meaning has")
+        known &= ~np.isnan(values)
         wanted = np.array([0.0 if e is None else float(e) for e in exact])
         if not np.allclose(values[known], wanted[known], rtol=1e-9, atol=1e-12):
             raise GrammarError(f"operator {operator.symbol!r}: its field function differs from its meaning")

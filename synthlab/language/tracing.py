@@ -88,7 +88,19 @@ class Code:
     @property
     def is_partial(self) -> bool:
         """Whether some operands may have no result."""
+        return self.jumps or any(
+            kind == DIVIDE and (second >= 0 or self.constants[-1 - second] == 0) for kind, _, second in self.steps
+        )
+
+    @property
+    def divides(self) -> bool:
+        """Whether whole numbers cannot carry it out: it divides, if only by a constant."""
         return any(kind in PARTIAL_STEPS for kind, _, _ in self.steps)
+
+    @property
+    def jumps(self) -> bool:
+        """Whether nearby operands may have results far apart."""
+        return any(kind in (FLOOR_DIVIDE, MODULO) for kind, _, _ in self.steps)
 
     def text(self, names: Sequence[str] = "abcdefgh") -> str:
         """The code as one formula."""

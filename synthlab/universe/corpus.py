@@ -31,7 +31,7 @@ from synthlab.universe.planning import Limits, plan_functions, plan_texts
 
 NO_CLASS = -1
 _ROWS_AT_ONCE = 1 << 18
-_WORTH_A_PLAN = 1_000_000
+_WORTH_A_PLAN = 2_000_000
 _GRID_SAMPLE = 4096
 
 
@@ -232,14 +232,19 @@ def build_corpus(
         Before any work, if the exact count says that the corpus would not fit.
     """
     total = sum(program_counts(grammar, max_size, measure))
-    if limits is not None or total > _WORTH_A_PLAN:
-        plan_texts(grammar, max_size, measure, seed).require(limits)
+    if limits is not None or total * _width(grammar, seed) > _WORTH_A_PLAN:
+        plan_texts(grammar, max_size, measure, seed).require(limits, in_memory=True)
     check_coefficients(grammar, max_size, measure)
     check_grid(grammar, measure)
     prefix = unrank(grammar, np.arange(total), max_size, measure)
     leaves = (prefix < grammar.num_terminals).sum(axis=1).astype(np.uint8)
     keys, class_index, class_id = _classes(grammar, prefix, seed)
     return Corpus(grammar, max_size, measure, seed, prefix, leaves, class_index, class_id, keys)
+
+
+def _width(grammar: Grammar, seed: int) -> int:
+    """Numbers that a program's identity is computed from."""
+    return int(identity_algebra(grammar, seed).terminals.shape[1])
 
 
 def check_grid(grammar: Grammar, measure: str) -> None:
@@ -265,7 +270,7 @@ def _classes(grammar: Grammar, prefix: np.ndarray, seed: int) -> tuple[np.ndarra
     """Fingerprints of the classes in the order of their first texts, class of every text, first texts."""
     found, class_index = [], np.empty(len(prefix), dtype=np.int32)
     classes = KeyNumbers()
-    block = max(1, min(_ROWS_AT_ONCE, VALUES_AT_ONCE // identity_algebra(grammar, seed).terminals.shape[1]))
+    block = max(1, min(_ROWS_AT_ONCE, VALUES_AT_ONCE // _width(grammar, seed)))
     for start in range(0, len(prefix), block):
         rows = slice(start, start + block)
         keys = fingerprints(grammar, prefix[rows], seed)
@@ -292,6 +297,7 @@ def function_table(
     """
     check_coefficients(grammar, max_size, measure)
     check_grid(grammar, measure)
-    if limits is not None or sum(program_counts(grammar, max_size, measure)) > _WORTH_A_PLAN:
-        plan_functions(grammar, max_size, measure, seed).require(limits)
+    total = sum(program_counts(grammar, max_size, measure))
+    if limits is not None or total * _width(grammar, seed) > _WORTH_A_PLAN:
+        plan_functions(grammar, max_size, measure, seed).require(limits, in_memory=True)
     return enumerate_functions(grammar, identity_algebra(grammar, seed), max_size, measure)

@@ -17,6 +17,7 @@ from dataclasses import replace
 import numba
 import numpy as np
 
+from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.identity import FingerprintPoints, keys_of
 from synthlab.language.interpreter import Algebra
@@ -27,7 +28,9 @@ from synthlab.universe.functions import Collector, FunctionTable, NewFunctions, 
 from synthlab.universe.hashing import HashIndex, KeySet
 from synthlab.universe.pruning import redundancy_rules
 
-_BLOCK = 1 << 14
+BLOCK = 1 << 14
+"""Candidates looked at together."""
+_LARGEST = 255
 VALUES_AT_ONCE = 1 << 21
 """Values (numbers at one input) that are computed at a time."""
 SPARE = 1.1
@@ -65,6 +68,8 @@ def grow(
         If the measure does not bound the number of programs.
     """
     check_measure(grammar, measure, max_size)
+    if max_size > _LARGEST:
+        raise ConfigurationError(f"{max_size} {measure}: programs beyond {_LARGEST} are not enumerated, only sampled")
     table = terminal_table(grammar, algebra, measure)
     yield table
     generation, order = table, np.empty(0, dtype=np.int64)
@@ -119,7 +124,7 @@ def new_functions(
     Every partition looks at all candidates, which is cheap, and looks up only its own, which is not.
     """
     keys_seen = KeySet((len(known) + _expected_new(table)) // num_partitions, partition, num_partitions)
-    fresh = np.empty(_BLOCK, dtype=np.int32)
+    fresh = np.empty(BLOCK, dtype=np.int32)
     for start in range(0, len(known), len(fresh)):
         rows = known[start : start + len(fresh)]
         keys_seen.insert(rows, len(rows), UNDEFINED_RESIDUE, fresh)
@@ -149,16 +154,16 @@ def _candidates(
     """Blocks of candidates of one size: operator, operand rows, keys, and how many they stand for."""
     if isinstance(algebra, FingerprintPoints):
         inverses = np.empty_like(table.values)
-        if table.grammar.partial:
+        if any(o.field_code is not None and o.field_code.is_partial for o in table.grammar.operators):
             batch_inverse(table.values.ravel(), inverses.ravel())
-        keys = np.empty((_BLOCK, 2), dtype=np.uint64)
+        keys = np.empty((BLOCK, 2), dtype=np.uint64)
         # a rearrangement has the same number of leaves and nodes, but not the same depth
         rules = None if table.measure == "depth" else redundancy_rules(table.grammar)
-        for token, rows, passed in operand_blocks(table, order, size, _BLOCK, rules):
+        for token, rows, passed in operand_blocks(table, order, size, BLOCK, rules):
             fingerprint_keys(algebra, token, rows, table.values, inverses, keys)
             yield token, rows, keys[: len(rows)], passed
         return
-    block = max(1, min(_BLOCK, VALUES_AT_ONCE // table.values.shape[1]))
+    block = max(1, min(BLOCK, VALUES_AT_ONCE // table.values.shape[1]))
     for token, rows, passed in operand_blocks(table, order, size, block):
         yield token, rows, keys_of(algebra, _apply(table, algebra, token, rows)), passed
 

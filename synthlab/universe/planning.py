@@ -13,7 +13,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,16 @@ from synthlab.language.identity import FINGERPRINT_SEED, FingerprintPoints, fing
 from synthlab.language.measure import max_length, operand_sizes, operator_weight, smallest_size
 from synthlab.language.residues import PRIME, UNDEFINED_RESIDUE
 from synthlab.universe.counting import program_counts, readable, unrank
-from synthlab.universe.enumeration import SPARE, VALUES_AT_ONCE, grow
+from synthlab.universe.enumeration import BLOCK, SPARE, VALUES_AT_ONCE, grow
 from synthlab.universe.hashing import KeySet, num_slots
+from synthlab.universe.pruning import redundancy_rules
 
 SHARE = 0.8
 """Part of the free memory, and of the free disk, that work may take unless told otherwise."""
 _PILOT_CANDIDATES = 1_000_000
-_SAMPLE = 20_000
+_SAMPLE = 50_000
+_LOOKED_UP = 0.6
+"""Share of the candidates that the redundancy rules of + - * leave to be looked up."""
 _MOST_CALIBRATION_KEYS = 1 << 21
 _CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _CGROUP_USES = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
@@ -130,8 +133,8 @@ class Plan:
         ]
         return [f"{text(need)} of {name} ({text(have)} allowed)" for name, need, have, text in compared if need > have]
 
-    def require(self, limits: Limits | None = None) -> None:
-        """Refuse work that would not fit.
+    def require(self, limits: Limits | None = None, *, in_memory: bool = False) -> None:
+        """Refuse work that would not fit; of work in memory the disk is not asked.
 
         Raises
         ------
@@ -139,6 +142,7 @@ class Plan:
             With the prediction, and the largest size that would fit.
         """
         limits = limits or Limits()
+        limits = replace(limits, disk_bytes=math.inf) if in_memory else limits
         excess = self.excess(limits)
         if not excess:
             return
@@ -201,6 +205,7 @@ def _plan_texts(grammar: Grammar, max_size: int, measure: str, pilot: _Pilot, se
         memory_bytes=max(
             programs * (2.0 * length + 8),
             programs * (length + 5.0) + 2 * classes + _block_bytes(programs, pilot.width),
+            _candidate_bytes(pilot.width),
         ),
         disk_bytes=programs * (length + 5.0) + classes, seconds=programs * seconds_per_text, row_bytes=length + 5.0,
         smaller=lambda size: _plan_texts(grammar, size, measure, pilot, seconds_per_text),
@@ -212,6 +217,11 @@ def _block_bytes(programs: float, width: int) -> float:
     return 24.0 * width * min(programs, VALUES_AT_ONCE // width)
 
 
+def _candidate_bytes(width: int) -> float:
+    """Memory of one block of candidates on probes: values of operands and results, and what they are compared by."""
+    return 64.0 * width * min(BLOCK, VALUES_AT_ONCE // width) if width > 2 else 0.0
+
+
 def _seconds_per_text(grammar: Grammar, max_size: int, measure: str, seed: int) -> float:
     """Time to write and fingerprint one text, on a sample of the largest size whose ids fit 63 bits."""
     totals = list(itertools.accumulate(program_counts(grammar, max_size, measure)))
@@ -219,9 +229,12 @@ def _seconds_per_text(grammar: Grammar, max_size: int, measure: str, seed: int) 
     total = totals[size - smallest_size(measure)]
     ids = np.random.default_rng(0).integers(0, total, size=min(_SAMPLE, total))
     fingerprints(grammar, unrank(grammar, ids[:1], size, measure), seed)  # compiles
-    start = time.perf_counter()
-    fingerprints(grammar, unrank(grammar, ids, size, measure), seed)
-    return (time.perf_counter() - start) / len(ids)
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        fingerprints(grammar, unrank(grammar, ids, size, measure), seed)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds) / len(ids)
 
 
 # ---------------------------------------------------------------- functions
@@ -305,12 +318,14 @@ def _plan_functions(grammar: Grammar, max_size: int, measure: str, pilot: _Pilot
     row = operands + 1 + values
     # hash slots and what is collected while the last size grows; then the table, twice while it is joined
     growing = 16.0 * num_slots(int(min(SPARE * functions, 2.0**60))) + SPARE * last * (operands + 8)
-    memory = (functions - last) * row + max(growing, last * (row + operands + values + 8))
+    # smaller functions also in their orders by text, with their inverses, and what makes them redundant
+    memory = (functions - last) * (row + 60) + max(growing, last * (row + operands + values + 8))
     extra = _seconds_of_misses(num_slots(int(min(functions, _MOST_CALIBRATION_KEYS))))
+    extra *= _LOOKED_UP if redundancy_rules(grammar).any() else 1.0
     return Plan(
         what="functions", max_size=max_size, measure=measure,
         programs=sum(program_counts(grammar, max_size, measure)), functions=functions, candidates=candidates,
-        memory_bytes=_known(memory),
+        memory_bytes=_known(max(memory, _candidate_bytes(pilot.width))),
         # every piece with the numbers of its candidates, and all sizes but the last once more, merged
         disk_bytes=functions * (operands + 8) + (functions - last) * operands,
         seconds=candidates * (pilot.seconds_per_candidate + (extra if candidates > pilot.executed else 0.0)),

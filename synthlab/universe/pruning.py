@@ -18,11 +18,13 @@ import numpy as np
 
 from synthlab.language import tracing
 from synthlab.language.grammar import Grammar
+from synthlab.language.operator import Operator
 from synthlab.language.residues import PRIME, UNDEFINED_RESIDUE, combine_arrays, residue
 
 ALWAYS, IF_FIRST, IF_SECOND = 1, 2, 4
 """A pattern is redundant always, or if the first or the second inner operand has a lesser text than the left one."""
 LEFT, RIGHT = 0, 1
+_MOST_OPERATORS = 12
 _ACTIONS = {kind: functools.partial(combine_arrays, kind) for kind in tracing.FIELD_STEPS}
 
 
@@ -41,8 +43,16 @@ class _Pattern:
         return self.order[0] if self.side == RIGHT else None
 
 
+def _can_be_judged(operator: Operator) -> bool:
+    """Whether the operands below show all its poles: it divides by nothing but an operand, or not at all."""
+    code = operator.field_code
+    return code is not None and (len(code.steps) == 1 or all(kind != tracing.DIVIDE for kind, _, _ in code.steps))
+
+
 def _patterns(grammar: Grammar) -> Iterator[_Pattern]:
-    binary = [grammar.num_terminals + k for k, o in enumerate(grammar.operators) if o.arity == 2]
+    binary = [grammar.num_terminals + k for k, o in enumerate(grammar.operators) if o.arity == 2 and _can_be_judged(o)]
+    if len(binary) > _MOST_OPERATORS:
+        return
     for outer, inner, side in itertools.product(binary, binary, (LEFT, RIGHT)):
         for first, second, third in itertools.permutations(range(3)):
             yield _Pattern(outer, inner, side, (first, second, third))
@@ -52,7 +62,8 @@ def _patterns(grammar: Grammar) -> Iterator[_Pattern]:
 def redundancy_rules(grammar: Grammar) -> np.ndarray:
     """When candidates are redundant: bits by outer token, inner token and side, uint8 (V, V, 2).
 
-    All zero where identity is not exact, because the laws then could not be proven.
+    All zero where identity is not exact, because the laws then could not be proven. Operators that divide by
+    more than an operand take no part, nor does a grammar with more than twelve binary operators.
     """
     rules = np.zeros((len(grammar.tokens), len(grammar.tokens), 2), dtype=np.uint8)
     if not grammar.exact:

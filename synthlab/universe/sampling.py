@@ -3,7 +3,8 @@
 Every token is drawn in proportion to the exact number of programs that begin so (the recursive method of
 Nijenhuis and Wilf 1978), or, for a PCFG, to their exact total weight. Big integers become thresholds of 62
 bits once per pair of pending operands and size left; a program is then drawn in O(size) operations. Every
-draw is off by at most 2^-62 a token, so a program of n tokens is drawn within n 2^-60 of its probability.
+draw is off by at most 2^-62 a token, so a program of n tokens is drawn within n 2^-60 of its probability. A
+PCFG's probabilities are first rounded to 2^-60, and its sizes are drawn in float64.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from synthlab.language.measure import check_measure, max_length
 from synthlab.universe.counting import program_counts, readable, token_weights, unrank, weighted_counts
 
 _BITS = 62
-_WEIGHT_BITS = 40
+_WEIGHT_BITS = 60
 _ROWS_AT_ONCE = 1 << 16
 _FITS_IDS = (1 << 63) - 1
 
@@ -129,11 +130,12 @@ class PCFG:
     def _whole_weights(self, measure: str) -> tuple[int, ...]:
         """Probabilities as whole numbers, scaled so that a program's product depends on its size alone.
 
-        By nodes every token carries 2^40; by leaves one of arity a > 0 carries 2^(40 (a - 1)), and a tree with
-        n leaves 2^(40 (2 n - 1)) in all, whatever its operators.
+        By nodes every token carries 2^60; by leaves one of arity a > 0 carries 2^(60 (a - 1)), and a tree with
+        n leaves 2^(60 (2 n - 1)) in all, whatever its operators.
         """
         scales = [1 if measure == "nodes" or arity == 0 else arity - 1 for arity in self.grammar.arities.tolist()]
-        return tuple(round(p * 2.0 ** (_WEIGHT_BITS * s)) for p, s in zip(self.probabilities, scales, strict=True))
+        exact = map(Fraction, self.probabilities)
+        return tuple(round(p * (1 << _WEIGHT_BITS * s)) for p, s in zip(exact, scales, strict=True))
 
 
 @functools.lru_cache(maxsize=16)

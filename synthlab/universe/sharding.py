@@ -16,9 +16,11 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from synthlab.errors import SynthlabError
 from synthlab.language.grammar import Grammar
 from synthlab.language.identity import fingerprints, identity_algebra
 from synthlab.language.measure import smallest_size
+from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.store import read_payload, read_shard_manifest, write_folder
 from synthlab.universe.counting import unrank
 from synthlab.universe.enumeration import new_functions, operand_order, with_functions
@@ -99,7 +101,13 @@ def write_texts(job: Job, number: int, start: int, stop: int) -> str:
     prefix = unrank(grammar, np.arange(start, stop), job.max_size, job.measure)
     with _LOADING:
         index = _class_index(job)
-    class_index = index.find(fingerprints(grammar, prefix, job.seed))
+    keys = fingerprints(grammar, prefix, job.seed)
+    class_index = index.find(keys)
+    if ((class_index < 0) & (keys[:, 0] != UNDEFINED_RESIDUE)).any():
+        raise SynthlabError(
+            "a text computes no enumerated function: an operator that runs as NumPy only jumps between values that "
+            "count as equal; declare it integral, on a whole grid"
+        )
     return job.write(name, {"prefix": prefix, "class_index": class_index.astype(np.int32)})
 
 

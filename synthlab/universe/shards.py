@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,10 +182,11 @@ def enumerate_texts(
         return _opened(build)
     plan = plan_texts(grammar, max_size, measure, seed)
     _require_disk(plan, store, limits)
-    table = function_table(grammar, max_size, measure=measure, seed=seed, limits=limits)
     if build is None:
-        length = max_length(grammar, max_size, measure)
-        build = universe.begin(rows_per_shard or _rows_per_shard(limits, workers, length, len(table)))
+        length, copies = max_length(grammar, max_size, measure), _copies(executor, workers)
+        rows = _rows_per_shard(limits, workers, length, copies * plan.functions)
+        build = universe.begin(rows_per_shard or rows)
+    table = function_table(grammar, max_size, measure=measure, seed=seed, limits=limits)
     if not build.job.is_done(sharding.CLASSES):
         ids = rank(grammar, table.text(), max_size, measure)
         build.job.write(sharding.CLASSES, {"keys": table.keys, "class_id": ids})
@@ -212,14 +213,19 @@ def _num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _rows_per_shard(limits: Limits, workers: int, length: int, num_functions: int) -> int:
+def _copies(executor: Executor | None, workers: int) -> int:
+    """How many workers hold classes of their own: threads share them."""
+    return 1 if executor is None or isinstance(executor, ThreadPoolExecutor) else workers
+
+
+def _rows_per_shard(limits: Limits, workers: int, length: int, num_functions: float) -> int:
     """Texts a piece, so that all workers together stay within the memory."""
     # tokens and their encoded copy, ids, fingerprints, class rows; beside the classes and their hash table
     per_row, shared = 4 * length + 64, 100.0 * num_functions
     rows = int(min(_SHARD_BYTES, (limits.memory_bytes - shared) / workers) / per_row)
     if rows < 1:
         raise BudgetExceeded(
-            f"{limits.memory_bytes / 1e6:,.0f} MB leave no room for texts beside {num_functions:,} functions "
+            f"{limits.memory_bytes / 1e6:,.0f} MB leave no room for texts beside {num_functions:,.0f} functions "
             f"({shared / 1e6:,.0f} MB): allow more memory or fewer workers"
         )
     return rows

@@ -17,7 +17,7 @@ from synthlab.universe.functions import merged_order
 from synthlab.universe.planning import plan_functions, plan_texts
 from synthlab.universe.pruning import redundancy_rules
 
-_BLOCK = 1 << 12
+BLOCK = 1 << 14
 
 
 def bench_against_plain(repeats: int, leaves: int) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _evaluated(leaves: int) -> int:
         order = np.argsort(table.tokens, kind="stable") if order is None else merged_order(table, order)
         if size == 2:
             num = len(table)
-        blocks = operand_blocks(table, operand_order(table, order, size), size, _BLOCK, rules)
+        blocks = operand_blocks(table, operand_order(table, order, size), size, BLOCK, rules)
         num += sum(len(rows) for _, rows, _ in blocks)
     return num
 

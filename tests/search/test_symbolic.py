@@ -77,7 +77,7 @@ def test_a_target_with_poles_is_matched_pole_by_pole():
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of a hundred candidates."""
-    monkeypatch.setattr(enumeration, "_BLOCK", 100)
+    monkeypatch.setattr(enumeration, "BLOCK", 100)
 
 
 @pytest.mark.parametrize("programs", [1, 5, 6, 100, 777, 5000])

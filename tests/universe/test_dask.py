@@ -111,7 +111,7 @@ def test_workers_whose_disk_is_full_say_so_and_go_on(client, executor, store):
     finally:
         client.run(make_room)
     (folder,) = (store.root / "universe").glob("*")
-    # the classes were made here; a cluster's future counts as cancelled while its piece may still be staged
-    assert [p.name for p in folder.glob("*") if not p.name.startswith(".tmp-")] == ["classes"]
+    # the classes were made here; a cluster may still carry out what it had begun, once there is room
+    assert (folder / "classes" / "manifest.json").exists() and not (folder / "manifest.json").exists()
     texts, _ = make_both(CASES[0], store, executor=executor)
     assert texts.folder == folder and isinstance(texts, ShardedUniverse) and store.verify() == []

@@ -185,7 +185,7 @@ def no_work(monkeypatch):
         raise AssertionError("enumerated before the refusal")
 
     def sampled(grammar, ids, *args):
-        return unrank(grammar, ids, *args) if len(ids) <= 20_000 else enumerated()
+        return unrank(grammar, ids, *args) if len(ids) <= 50_000 else enumerated()
 
     monkeypatch.setattr(corpus_module, "unrank", sampled)
     monkeypatch.setattr(corpus_module, "_classes", enumerated)
