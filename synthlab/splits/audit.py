@@ -11,9 +11,11 @@ from synthlab.errors import ArtifactError, SplitError
 from synthlab.language.grammar import Grammar, get_grammar
 from synthlab.language.identity import fingerprints
 from synthlab.language.program import Program
+from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.splits.split import Split
 from synthlab.universe.corpus import Corpus
 from synthlab.universe.counting import program_counts, unrank
+from synthlab.universe.hashing import KeyNumbers
 
 _NUM_NAMED = 3
 
@@ -60,14 +62,15 @@ class _Evidence:
         self.grammar, self.seed = grammar, split.corpus["seed"]
         self.bound = split.corpus["max_size"], split.corpus["measure"]
         self.num_programs = sum(program_counts(grammar, *self.bound))
+        self.numbers = KeyNumbers()
 
     def texts(self, ids: np.ndarray) -> np.ndarray:
         return unrank(self.grammar, ids, *self.bound)
 
     def functions(self, ids: np.ndarray) -> np.ndarray:
-        """Fingerprints as one comparable value each."""
-        values = np.ascontiguousarray(fingerprints(self.grammar, self.texts(ids), self.seed))
-        return values.view("u8,u8")[:, 0]
+        """Functions as numbers that are equal where they are; -1 where there is none."""
+        keys = fingerprints(self.grammar, self.texts(ids), self.seed)
+        return self.numbers.number(keys, UNDEFINED_RESIDUE)[0]
 
     def finding(self, check: str, ids: np.ndarray) -> tuple[str, int, tuple[str, ...]]:
         shown = self.texts(ids[:_NUM_NAMED]) if len(ids) else ()
