@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
@@ -27,7 +28,7 @@ from synthlab.universe.counting import program_counts, size_offsets, unrank
 from synthlab.universe.enumeration import VALUES_AT_ONCE, enumerate_functions
 from synthlab.universe.functions import FunctionTable
 from synthlab.universe.hashing import KeyNumbers
-from synthlab.universe.planning import Limits, plan_functions, plan_texts
+from synthlab.universe.planning import Limits, Plan, plan_functions, plan_texts
 
 NO_CLASS = -1
 _ROWS_AT_ONCE = 1 << 18
@@ -231,15 +232,23 @@ def build_corpus(
     BudgetExceeded
         Before any work, if the exact count says that the corpus would not fit.
     """
-    total = sum(program_counts(grammar, max_size, measure))
-    if limits is not None or total * _width(grammar, seed) > _WORTH_A_PLAN:
-        plan_texts(grammar, max_size, measure, seed).require(limits, in_memory=True)
+    _require_plan(plan_texts, grammar, max_size, measure, seed, limits)
     check_coefficients(grammar, max_size, measure)
     check_grid(grammar, measure)
+    total = sum(program_counts(grammar, max_size, measure))
     prefix = unrank(grammar, np.arange(total), max_size, measure)
     leaves = (prefix < grammar.num_terminals).sum(axis=1).astype(np.uint8)
     keys, class_index, class_id = _classes(grammar, prefix, seed)
     return Corpus(grammar, max_size, measure, seed, prefix, leaves, class_index, class_id, keys)
+
+
+def _require_plan(
+    plan: Callable[..., Plan], grammar: Grammar, max_size: int, measure: str, seed: int, limits: Limits | None
+) -> None:
+    """Refuse work in memory that would not fit; small work under the default limits is not planned."""
+    total = sum(program_counts(grammar, max_size, measure))
+    if limits is not None or total * _width(grammar, seed) > _WORTH_A_PLAN:
+        plan(grammar, max_size, measure, seed).require(limits, in_memory=True)
 
 
 def _width(grammar: Grammar, seed: int) -> int:
@@ -297,7 +306,5 @@ def function_table(
     """
     check_coefficients(grammar, max_size, measure)
     check_grid(grammar, measure)
-    total = sum(program_counts(grammar, max_size, measure))
-    if limits is not None or total * _width(grammar, seed) > _WORTH_A_PLAN:
-        plan_functions(grammar, max_size, measure, seed).require(limits, in_memory=True)
+    _require_plan(plan_functions, grammar, max_size, measure, seed, limits)
     return enumerate_functions(grammar, identity_algebra(grammar, seed), max_size, measure)

@@ -250,13 +250,12 @@ class _Pilot:
     width: int
 
 
-def plan_functions(
-    grammar: Grammar, max_size: int, measure: str = "leaves", seed: int = FINGERPRINT_SEED
-) -> Plan:  # fmt: skip
+def plan_functions(grammar: Grammar, max_size: int, measure: str = "leaves", seed: int = FINGERPRINT_SEED) -> Plan:
     """Predict the enumeration of all functions, held in memory."""
     return _plan_functions(grammar, max_size, measure, _run_pilot(grammar, max_size, measure, seed))
 
 
+@functools.lru_cache(maxsize=32)
 def _run_pilot(grammar: Grammar, max_size: int, measure: str, seed: int) -> _Pilot:
     algebra, smallest = identity_algebra(grammar, seed), smallest_size(measure)
     width = 2 if isinstance(algebra, FingerprintPoints) else algebra.terminals.shape[1]
