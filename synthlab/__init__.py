@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from synthlab.language.operator import Operator
     from synthlab.language.program import Program, parse
     from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
-    from synthlab.splits.support import Region
+    from synthlab.splits.regions import Region
     from synthlab.store import Store
     from synthlab.universe.corpus import Corpus, build_corpus, function_table
     from synthlab.universe.planning import Limits, plan_functions, plan_texts
@@ -51,7 +51,7 @@ _HOME = {
     "ShardedUniverse": "universe.shards",
     "enumerate_functions_on_disk": "universe.shards",
     "enumerate_texts": "universe.shards",
-    "Region": "splits.support",
+    "Region": "splits.regions",
 }
 
 __all__ = [

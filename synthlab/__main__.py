@@ -11,11 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthlab.errors import ConfigurationError, SynthlabError
 from synthlab.options import build_parser
 from synthlab.presets import MEASURES
+
+if TYPE_CHECKING:
+    from synthlab.lab import Lab
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(/[0-9]{0,17}[1-9][0-9]{0,17}|\.[0-9]{1,18})?")
 
@@ -204,31 +207,46 @@ def _embed(options: argparse.Namespace) -> dict[str, Any]:
 
 def _split(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.splits.audit import audit_corpus
-    from synthlab.splits.density import density_settings
-    from synthlab.splits.support import Region
 
     lab = _lab(options)
-    shared = {"policy": options.policy, "seed": options.seed}
-    if options.kind == "density":
-        num_train = lab.preset.density_train if options.num_train is None else options.num_train
-        settings = density_settings(
-            regime=options.regime, num_train=num_train, num_test=lab.preset.num_test,
-            num_cells=lab.preset.num_cells, **shared,
-        )  # fmt: skip
-        split = lab.split("density", settings)
-    else:
-        region = Region(
-            space=options.space, rule=options.rule, axis=options.axis, quantile=options.quantile,
-            above=not options.below, num_clusters=options.clusters, num_held=options.held, root=options.root,
-            seed=options.seed,
-        )  # fmt: skip
-        reserved = lab.preset.reserved if options.reserved is None else options.reserved
-        split = lab.support(region, regime=options.regime, num_train=options.num_train, reserved=reserved, **shared)
+    split = lab.split(*_split_settings(options, lab))
     audit_corpus(split, lab.corpus).require()
     name = options.name or f"{split.kind}-{split.key}"
     lab.store.name(split, name)
     parts = {str(row.part): int(row.items) for row in split.frame().itertuples(index=False)}
     return {"split": name, "key": split.key, "joint_shift": split.joint_shift, **parts}
+
+
+def _split_settings(options: argparse.Namespace, lab: Lab) -> tuple[str, dict[str, Any]]:
+    """Kind and settings of the split that the options describe."""
+    from synthlab.splits import compositional, density, mcd, regions, support
+
+    preset, universe = lab.preset, (lab.corpus.grammar, lab.corpus.max_size, lab.corpus.measure)
+    given: dict[str, Any] = {
+        "policy": options.policy, "seed": options.seed, "num_test": preset.num_test, "num_train": options.num_train
+    }  # fmt: skip
+    if options.kind == "mcd":
+        return "mcd", mcd.mcd_settings(**given)
+    given |= {
+        "regime": options.regime, "num_cells": preset.num_cells, "cells": options.cells,
+        "concentration": options.concentration, "match_size": options.match_size,
+    }  # fmt: skip
+    if options.kind == "density":
+        num_train = preset.density_train if options.num_train is None else options.num_train
+        return "density", density.density_settings(**(given | {"num_train": num_train}))
+    given |= {
+        "reserved": preset.reserved if options.reserved is None else options.reserved,
+        "isolated": options.isolated,
+    }
+    given |= {} if options.match is None else {"match": options.match}
+    if options.kind == "compositional":
+        return "support", compositional.compositional_settings(options.category, *universe, **given)
+    region = regions.read_region(
+        options.region, space=options.space, rule=options.rule, axis=options.axis, quantile=options.quantile,
+        above=not options.below, num_clusters=options.clusters, num_held=options.held, root=options.root,
+        seed=options.seed,
+    )  # fmt: skip
+    return "support", support.support_settings(region, **given)
 
 
 def _load_split(options: argparse.Namespace, name: str) -> tuple[Any, Any]:
@@ -247,8 +265,22 @@ def _audit(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.splits.split import Split
     from synthlab.store import Store
 
-    report = audit(Split.load(Store(), options.split))
+    split, spaces = Split.load(Store(), options.split), None
+    if options.spaces:
+        options.preset = "quick"
+        split, lab = _load_split(options, options.split)
+        spaces = lab.spaces_of(split.settings.get("spaces", ()))
+    report = audit(split, spaces=spaces)
     return {"passed": report.passed, "checks": report.frame().to_dict("records")}
+
+
+def _shift(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.splits.shift import shift_report
+
+    split, lab = _load_split(options, options.split)
+    table = shift_report(split, lab.corpus, lab.spaces, sample=options.sample, progress=not options.json)
+    table = table.astype(object).where(table.notna(), None)  # JSON has no NaN
+    return {"split": split.key, "measures": table.to_dict("records")}
 
 
 def _train(options: argparse.Namespace) -> dict[str, Any]:
@@ -350,6 +382,7 @@ _HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "embed": _embed,
     "split": _split,
     "audit": _audit,
+    "shift": _shift,
     "train": _train,
     "evaluate": _evaluate,
     "search": _search,

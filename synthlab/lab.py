@@ -6,7 +6,7 @@ import io
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +18,13 @@ from synthlab.durable import write_atomically
 from synthlab.errors import ArtifactError
 from synthlab.language.grammar import get_grammar
 from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
-from synthlab.spaces.projection import Projection, map_frame, project, umap_settings
+from synthlab.spaces.projection import Projection, map_frame, program_strata, project, umap_settings
 from synthlab.spaces.semantic import fit_semantic, semantic_settings
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
 from synthlab.spaces.syntactic import fit_syntactic, syntactic_settings
 from synthlab.splits.audit import audit_corpus
+from synthlab.splits.regions import SHAPE, Region
 from synthlab.splits.split import Split
-from synthlab.splits.support import Region
 from synthlab.store import Store, content_key, project_root
 from synthlab.study.claims import Claim, claims_table, density_claim, forced_claim, scaling_claim
 from synthlab.study.runs import (
@@ -35,6 +35,7 @@ from synthlab.study.runs import (
     region_settings,
     run_study,
     scaling_trials,
+    spaces_read,
     support_trials,
 )
 from synthlab.study.scaling import scaling_points
@@ -88,19 +89,34 @@ class Lab:
             SEMANTIC: self._space(SEMANTIC, semantic_settings(), fit_semantic),
         }
 
+    @cached_property
+    def shape_space(self) -> Space:
+        """The syntactic space without labels: what regions of space ``shape`` are cut in."""
+        settings = syntactic_settings(labels="shape")
+        return self._space(SYNTACTIC, settings, lambda corpus: fit_syntactic(corpus, labels="shape"))
+
+    def spaces_of(self, names: Iterable[str]) -> dict[str, Space]:
+        """Spaces by name; those that take no part are not fitted."""
+        return {name: self.shape_space if name == SHAPE else self.spaces[name] for name in names}
+
     def _space(self, kind: str, settings: dict[str, Any], fit: Any) -> Space:
         key = content_key(Space.stage, Space.schema, Space.describe(kind, self.corpus.key, settings))
         return self.store.cached(Space, key, lambda: fit(self.corpus))
 
     @cached_property
     def projections(self) -> dict[str, Projection]:
-        """UMAP pictures of both spaces; the first takes about half a minute to compile."""
+        """UMAP pictures of both spaces; the first on a machine waits half a minute for UMAP to be compiled."""
         return {kind: self._projection(space) for kind, space in self.spaces.items()}
 
     def _projection(self, space: Space) -> Projection:
-        settings = umap_settings(self.preset.map_points)
+        num_points, strata = self.preset.map_points, program_strata(self.corpus, space)
+        settings = umap_settings(num_points, strata=strata)
         key = content_key(Projection.stage, Projection.schema, Projection.describe(space.key, settings))
-        return self.store.cached(Projection, key, lambda: project(space, num_points=self.preset.map_points))
+
+        def draw() -> Projection:
+            return project(space, num_points=num_points, strata=strata, store=self.store, progress=self.progress)
+
+        return self.store.cached(Projection, key, draw)
 
     def map(self, kind: str) -> pd.DataFrame:
         """Points of one map with text, size, root, class size and leading axes."""
@@ -109,8 +125,8 @@ class Lab:
     # ------------------------------------------------------------ splits and runs
 
     def split(self, kind: str, settings: dict[str, Any]) -> Split:
-        """Split of given settings (`density_settings`, `support_settings`)."""
-        return draw_split(self.corpus, self.spaces, self.store, kind, settings)
+        """Split of a kind (density, support, mcd) and settings (from the functions ``<kind>_settings``)."""
+        return draw_split(self.corpus, self.spaces_of(spaces_read(kind, settings)), self.store, kind, settings)
 
     def support(self, region: Region, **settings: Any) -> Split:
         """Support split around a region, with the preset's shares."""
@@ -129,7 +145,7 @@ class Lab:
         SplitError
             If it leaks.
         """
-        audit_corpus(split, self.corpus).require()
+        audit_corpus(split, self.corpus, self.spaces_of(split.settings.get("spaces", ()))).require()
         self.store.name(split, name)
         return name
 

@@ -112,16 +112,25 @@ def _add_universe_commands(commands: Any) -> None:
 def _add_split_commands(commands: Any) -> None:
     command = _command(commands, "split", "draw a split, audit it and save it under a name")
     _add_preset(command)
-    command.add_argument("--kind", choices=["support", "density"], default="support")
-    command.add_argument("--space", default="syntactic", help="syntactic, semantic or both")
-    command.add_argument("--rule", default="root", help="quantile, cluster or root")
+    command.add_argument("--kind", choices=["support", "density", "compositional", "mcd"], default="support")
+    command.add_argument("--space", default="syntactic", help="syntactic, semantic, both or shape")
+    command.add_argument("--rule", default="root", help="region: quantile, shell, ball, hull, cluster, root, ...")
     command.add_argument("--axis", type=int, default=0, help="axis of a quantile rule")
     command.add_argument("--quantile", type=float, default=0.7)
     command.add_argument("--below", action="store_true", help="hold out what lies below the quantile")
     command.add_argument("--clusters", type=int, default=20, help="number of clusters")
     command.add_argument("--held", type=int, default=6, help="number of clusters held out")
     command.add_argument("--root", default="*", help="root operator held out")
+    command.add_argument(
+        "--region", action="append", default=[], metavar="NAME=VALUE", help="any other parameter of the region, as JSON"
+    )
+    command.add_argument("--category", default="compose", help="of compositional splits: length, compose, order, ...")
+    command.add_argument("--isolated", action="store_true", help="resample until the other space sees no shift")
+    command.add_argument("--match", nargs="*", default=None, help="what matched tests have in common")
     command.add_argument("--regime", default="random", help="random, syntactic, semantic, dual or class")
+    command.add_argument("--cells", default="kmeans", help="cells of a space: kmeans, grid or farthest")
+    command.add_argument("--concentration", type=float, default=0.0, help="0: equal cells, 1: as in the pool")
+    command.add_argument("--match-size", action="store_true", help="give every regime the pool's histogram of sizes")
     command.add_argument("--num-train", type=int, default=None, help="training programs; the whole pool by default")
     command.add_argument("--reserved", type=float, default=None, help="share of classes never trained on")
     command.add_argument("--policy", default="as sampled", help="text to learn per program: 'as sampled' or 'minimal'")
@@ -129,6 +138,11 @@ def _add_split_commands(commands: Any) -> None:
     command.add_argument("--name", help="name to save it under")
     command = _command(commands, "audit", "look for leaks in a saved split; exit code 1 if there are any")
     command.add_argument("split", help="name or key")
+    command.add_argument("--spaces", action="store_true", help="also embed its texts afresh and ask the region again")
+    command = _command(commands, "shift", "measure how far the tests of a saved split are from its training programs")
+    _add_preset(command)
+    command.add_argument("split", help="name or key")
+    command.add_argument("--sample", type=int, default=2000, help="programs of either side that are compared")
 
 
 def _add_learning_commands(commands: Any) -> None:

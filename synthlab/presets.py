@@ -75,7 +75,7 @@ class Preset:
     map_points
         Points drawn on each UMAP map.
     regions
-        Held-out regions as keyword arguments of `splits.support.Region`; the first is the flagship's.
+        Held-out regions as keyword arguments of `splits.regions.Region`; the first is the flagship's.
     reserved
         Share of classes reserved in support splits.
     support_regime, support_train

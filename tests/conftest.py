@@ -12,7 +12,8 @@ from synthlab.language.grammar import POLYNOMIAL, RATIONAL
 from synthlab.presets import ModelConfig, TrainingConfig, get_preset
 from synthlab.spaces.semantic import fit_semantic
 from synthlab.spaces.syntactic import fit_syntactic
-from synthlab.splits.support import Region, support_settings, support_split
+from synthlab.splits.regions import Region
+from synthlab.splits.support import support_settings, support_split
 from synthlab.store import Store
 from synthlab.universe.corpus import build_corpus
 

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import naive
-import numba
 import numpy as np
 import pytest
 from scipy.stats import chisquare
@@ -49,7 +48,9 @@ from synthlab.language.residues import (
     reduce_once,
 )
 from synthlab.language.sharing import share
-from synthlab.spaces import syntactic
+from synthlab.spaces import pqgrams, syntactic
+from synthlab.spaces.embedding import embed
+from synthlab.spaces.space import sparse_axes
 from synthlab.universe import sampling
 from synthlab.universe.candidates import operand_blocks
 from synthlab.universe.corpus import Corpus, build_corpus
@@ -78,8 +79,6 @@ UNIVERSES = [
     pytest.param(UNARY, 2, "depth", id="unary-depth"),
     pytest.param(MEANS, 4, "leaves", id="means"),
 ]
-# Without the compiler NumPy's uint8 scalars would wrap in the arithmetic of pq-gram codes.
-TOKEN_TYPE = np.int64 if numba.config.DISABLE_JIT else np.uint8
 
 Tree = tuple  # (token, operand, operand, ...)
 
@@ -627,17 +626,25 @@ def test_programs_of_a_size_that_nobody_can_list_are_complete_trees() -> None:
 @pytest.mark.parametrize(("grammar", "size", "measure"), UNIVERSES)
 def test_codes_spell_the_pq_grams(grammar: Grammar, size: int, measure: str, p: int, q: int) -> None:
     for tree in universe(grammar, size, measure)[::7]:
-        row = np.array([*prefix(tree), PAD], dtype=TOKEN_TYPE)
-        links, out = np.empty((3, len(row)), dtype=np.int64), np.empty(len(row) * (q + 3), dtype=np.int64)
-        count = syntactic._codes(row, grammar.arities, p, q, len(grammar.tokens), *links, out)
-        texts = Counter(syntactic.pq_gram_text(grammar, code, p, q) for code in out[:count].tolist())
+        row = np.array([[*prefix(tree), PAD]], dtype=np.uint8)
+        bag = pqgrams.profiles(grammar, row, pqgrams.PQGrams(p=p, q=q)).bag(0)
+        texts = Counter({syntactic.pq_gram_text(grammar, code, p, q): num for code, num in bag.items()})
         assert texts == pq_grams(grammar, tree, p, q)
+
+
+def test_windowed_pq_grams_forget_the_order_of_commutative_operands() -> None:
+    rows = padded([prefix(t) for t in ((5, (0,), (1,)), (5, (1,), (0,)), (6, (0,), (1,)), (6, (1,), (0,)))], 3)
+    found = pqgrams.profiles(POLYNOMIAL, rows, pqgrams.PQGrams(q=2, window=3))
+    assert found.counts.tolist() == [8] * 4
+    np.testing.assert_array_equal(found.codes[0], found.codes[1])
+    assert found.bag(2) != found.bag(3)
+    assert pqgrams.pair_distances(found[:2], found[2:]).tolist() == [1.0, 1.0]
+    assert pqgrams.pair_distances(found[:1], found[1:2]).tolist() == [0.0]
 
 
 @pytest.fixture(scope="module")
 def small_corpus() -> Corpus:
-    corpus = build_corpus(RATIONAL, 2)
-    return dataclasses.replace(corpus, prefix=corpus.prefix.astype(TOKEN_TYPE))
+    return build_corpus(RATIONAL, 2)
 
 
 def test_syntactic_space_keeps_all_inner_products(small_corpus: Corpus) -> None:
@@ -649,3 +656,8 @@ def test_syntactic_space_keeps_all_inner_products(small_corpus: Corpus) -> None:
     np.testing.assert_allclose(space.coordinates @ space.coordinates.T, unit @ unit.T, atol=1e-5)
     np.testing.assert_allclose(space.coordinates, unit @ space.axes, atol=1e-5)
     np.testing.assert_allclose(space.explained, (space.coordinates**2).mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(embed(space, RATIONAL, small_corpus.prefix), space.coordinates, atol=1e-5)
+    bags = syntactic.pq_gram_bags(RATIONAL, small_corpus.prefix, pqgrams.PQGrams())
+    scales = 1 / np.linalg.norm(bags.counts.toarray(), axis=1)
+    again = sparse_axes(bags.counts, 5, row_scales=scales, lanczos=True)[1]
+    np.testing.assert_allclose(again, space.axes[:, :5], atol=1e-6)

@@ -14,8 +14,8 @@ from synthlab.lab import Lab
 from synthlab.learning import evaluation
 from synthlab.presets import get_preset
 from synthlab.spaces.projection import Projection, umap_settings
+from synthlab.splits.regions import Region
 from synthlab.splits.split import Split
-from synthlab.splits.support import Region
 from synthlab.store import Store
 from synthlab.study.runs import flagship_trial, support_trials
 from synthlab.universe.corpus import Corpus

@@ -7,7 +7,7 @@ import pytest
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import get_grammar
 from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
-from synthlab.splits.support import Region
+from synthlab.splits.regions import Region
 from synthlab.study.scaling import MIN_POINTS
 
 NAMES = ["tiny", "quick", "paper", "cluster"]

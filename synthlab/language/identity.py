@@ -79,12 +79,17 @@ class FingerprintPoints(ResiduePoints):
 
 @functools.lru_cache(maxsize=16)
 def probe_points(grammar: Grammar, seed: int = FINGERPRINT_SEED) -> Points:
-    """The grid, then 64 hidden inputs: whole numbers on a whole grid, sevenths elsewhere."""
+    """The grid, then 64 hidden inputs."""
+    return [*grammar.grid.points, *hidden_inputs(grammar, seed)]
+
+
+def hidden_inputs(grammar: Grammar, seed: int = FINGERPRINT_SEED) -> Points:
+    """64 inputs in the grammar's hidden domain: whole numbers on a whole grid, sevenths elsewhere."""
     denominator = 1 if grammar.grid.integral else _DENOMINATOR
     low, high = (bound * denominator for bound in grammar.hidden_domain)
     generator = np.random.Generator(np.random.PCG64(seed))
     draws = generator.integers(low, high, endpoint=True, size=(NUM_HIDDEN, len(grammar.variables)))
-    return [*grammar.grid.points, *(tuple(Fraction(int(v), denominator) for v in row) for row in draws)]
+    return [tuple(Fraction(int(v), denominator) for v in row) for row in draws]
 
 
 @functools.lru_cache(maxsize=16)

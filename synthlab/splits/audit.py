@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,15 +10,25 @@ import pandas as pd
 
 from synthlab.errors import ArtifactError, SplitError
 from synthlab.language.grammar import Grammar, get_grammar
-from synthlab.language.identity import fingerprints
+from synthlab.language.identity import ResiduePoints, fingerprints, hidden_inputs, keys_of
+from synthlab.language.interpreter import Algebra, evaluate, number_algebra
 from synthlab.language.program import Program
 from synthlab.language.residues import UNDEFINED_RESIDUE
+from synthlab.spaces.embedding import embed
+from synthlab.spaces.space import Space
+from synthlab.splits.constructs import canonical_keys
+from synthlab.splits.isolation import MAX_AUC
+from synthlab.splits.regions import Region, texts_in
+from synthlab.splits.separability import AUC, classifier_auc
 from synthlab.splits.split import Split
 from synthlab.universe.corpus import Corpus
 from synthlab.universe.counting import program_counts, unrank
 from synthlab.universe.hashing import KeyNumbers
 
 _NUM_NAMED = 3
+_ROWS_AT_ONCE = 1 << 17
+_TOLERANCE = 1e-4
+Finding = tuple[str, int, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,7 @@ class AuditReport:
         (check, number of offenders, a few of them as text), in the order checked.
     """
 
-    findings: tuple[tuple[str, int, tuple[str, ...]], ...]
+    findings: tuple[Finding, ...]
 
     @property
     def passed(self) -> bool:
@@ -63,32 +74,59 @@ class _Evidence:
         self.bound = split.corpus["max_size"], split.corpus["measure"]
         self.num_programs = sum(program_counts(grammar, *self.bound))
         self.numbers = KeyNumbers()
+        points = hidden_inputs(grammar, self.seed + 1)  # not those that decide identity on probes
+        residues = grammar.exact and not grammar.integral  # elsewhere another arithmetic than identity's
+        self.hidden: Algebra = ResiduePoints(grammar, points) if residues else number_algebra(grammar, points)
 
     def texts(self, ids: np.ndarray) -> np.ndarray:
         return unrank(self.grammar, ids, *self.bound)
 
     def functions(self, ids: np.ndarray) -> np.ndarray:
         """Functions as numbers that are equal where they are; -1 where there is none."""
-        keys = fingerprints(self.grammar, self.texts(ids), self.seed)
+        return self._numbered(fingerprints(self.grammar, self.texts(ids), self.seed))
+
+    def _numbered(self, keys: np.ndarray) -> np.ndarray:
         return self.numbers.number(keys, UNDEFINED_RESIDUE)[0]
 
-    def finding(self, check: str, ids: np.ndarray) -> tuple[str, int, tuple[str, ...]]:
+    def hidden_keys(self, ids: np.ndarray) -> np.ndarray:
+        """First key (P,) of the values on hidden inputs, computed by another arithmetic than identity."""
+        keys = np.empty(len(ids), dtype=np.uint64)
+        for start in range(0, len(ids), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            keys[rows] = keys_of(self.hidden, evaluate(self.grammar, self.texts(ids[rows]), self.hidden))[:, 0]
+        return keys
+
+    def canonical(self, ids: np.ndarray) -> np.ndarray:
+        return canonical_keys(self.grammar, self.texts(ids))
+
+    def finding(self, check: str, ids: np.ndarray) -> Finding:
         shown = self.texts(ids[:_NUM_NAMED]) if len(ids) else ()
         return check, len(ids), tuple(Program.from_row(self.grammar, row).infix_text() for row in shown)
 
 
-def audit(split: Split, grammar: Grammar | None = None) -> AuditReport:
+def audit(split: Split, grammar: Grammar | None = None, spaces: Mapping[str, Space] | None = None) -> AuditReport:
     """Check a split for leaks.
 
-    Checks: parts are not empty; no training or target text computes a tested or reserved function; targets
-    compute what their programs compute; no training or target text lies in the held-out region (root
-    regions are recomputed from the texts, others are taken from the saved mask); no forced function has a text
-    outside the region, and every ID function has one.
+    Checks: parts are not empty; no tested text, tree up to the order of commutative operands, function, or
+    behaviour on 64 hidden inputs is in training (nor any reserved function); targets compute what their programs
+    compute; tests other than forced are of reserved functions; no training or target text lies in the held-out region;
+    no forced function has a text outside it, and every ID function has one. Regions whose rule reads texts are
+    recomputed from the texts. Others are taken from the saved mask; where the spaces are given, the saved surface is
+    also asked of a fresh embedding of all trained and tested texts, and an isolated split must be one.
+
+    Parameters
+    ----------
+    split
+        What is checked: training programs, targets and tests alike.
+    grammar
+        By default the registered grammar of the split's universe.
+    spaces
+        The spaces that the split was drawn with.
 
     Raises
     ------
     ArtifactError
-        If the grammar is not the one the split was drawn with.
+        If the grammar or a space is not the one that the split was drawn with.
     """
     grammar = grammar or get_grammar(split.corpus["grammar"])
     if grammar.digest != split.corpus["digest"]:
@@ -97,32 +135,50 @@ def audit(split: Split, grammar: Grammar | None = None) -> AuditReport:
         )
     evidence = _Evidence(split, grammar)
     seen = np.unique(np.concatenate([split.train, split.targets]))
-    seen_functions = evidence.functions(seen)
-    tested = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *split.tests.values()]))
-    needed = {"train", "id"} if split.kind == "support" else {"train", *split.tests}
-    empty = [name for name, ids in {"train": split.train, **split.tests}.items() if name in needed and not len(ids)]
-    differs = evidence.functions(split.train) != evidence.functions(split.targets)
-    findings = [
-        (f"empty part {', '.join(empty)}" if empty else "empty part", len(empty), ()),
-        evidence.finding("tested function in training", seen[np.isin(seen_functions, evidence.functions(tested))]),
-        evidence.finding(
-            "reserved function in training", seen[np.isin(seen_functions, evidence.functions(split.reserved))]
-        ),
-        evidence.finding("target computes another function", split.train[differs]),
-    ]
+    findings = [_empty_parts(split), *_leaks(split, evidence, seen)]
     if split.kind == "support":
         findings += _region_findings(split, evidence, seen)
+        if spaces is not None:
+            findings += _space_findings(split, evidence, seen, spaces)
     return AuditReport(tuple(findings))
 
 
-def _region_findings(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[tuple[str, int, tuple[str, ...]]]:
+def _empty_parts(split: Split) -> Finding:
+    needed = {"train", "id"} if split.kind == "support" else {"train", *split.tests}
+    empty = [name for name, ids in {"train": split.train, **split.tests}.items() if name in needed and not len(ids)]
+    return (f"empty part {', '.join(empty)}" if empty else "empty part"), len(empty), ()
+
+
+def _leaks(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[Finding]:
+    """What training knows of the tests."""
+    tested = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *split.tests.values()]))
+    functions, tested_functions = evidence.functions(seen), evidence.functions(tested)
+    reserved = evidence.functions(split.reserved)
+    at = np.searchsorted(seen, split.train), np.searchsorted(seen, split.targets)
+    differs = functions[at[0]] != functions[at[1]]
+    unreserved = [ids for name, ids in split.tests.items() if "forced" not in name]
+    kept_apart = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *unreserved]))
+    checks = [
+        ("tested text in training", seen[np.isin(seen, tested)]),
+        ("tested tree in training, but for the order of operands",
+         seen[np.isin(evidence.canonical(seen), evidence.canonical(tested))]),
+        ("tested function in training", seen[np.isin(functions, tested_functions)]),
+        ("tested function on hidden inputs in training",
+         seen[np.isin(evidence.hidden_keys(seen), evidence.hidden_keys(tested))]),
+        ("reserved function in training", seen[np.isin(functions, reserved)]),
+        ("test function that was not reserved", kept_apart[~np.isin(evidence.functions(kept_apart), reserved)]),
+        ("target computes another function", split.train[differs]),
+    ]  # fmt: skip
+    return [evidence.finding(check, ids) for check, ids in checks]
+
+
+def _region_findings(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[Finding]:
     held_out = split.held_out(evidence.num_programs)
-    rule = split.settings["region"]
-    if rule["rule"] == "root":
-        root = evidence.texts(np.arange(evidence.num_programs))[:, 0]
-        held_out = held_out | (root == evidence.grammar.index[rule["root"]])
-    outside = np.flatnonzero(~held_out)
-    outside_functions = evidence.functions(outside)
+    region = Region(**split.settings["region"])
+    if region.is_textual:
+        everything = evidence.texts(np.arange(evidence.num_programs))
+        held_out = held_out | texts_in(region, evidence.grammar, everything, evidence.bound[1])
+    outside_functions = evidence.functions(np.flatnonzero(~held_out))
     nothing = np.empty(0, dtype=np.int64)
     forced, in_distribution = (split.tests.get(part, nothing) for part in ("forced", "id"))
     reachable = forced[np.isin(evidence.functions(forced), outside_functions)]
@@ -134,7 +190,52 @@ def _region_findings(split: Split, evidence: _Evidence, seen: np.ndarray) -> lis
     ]
 
 
-def audit_corpus(split: Split, corpus: Corpus) -> AuditReport:
+def _space_findings(split: Split, evidence: _Evidence, seen: np.ndarray, spaces: Mapping[str, Space]) -> list[Finding]:
+    """The saved mask against the saved surface, at every text that was trained or tested on."""
+    for kind, key in split.settings.get("spaces", {}).items():
+        if kind not in spaces or spaces[kind].key != key:
+            raise ArtifactError(f"the split was drawn with {kind} space {key}: fit it with the same settings")
+    findings = []
+    if split.boundaries:
+        forced = np.unique(split.tests["forced"])
+        inside = _margin(split, evidence, spaces, seen) > _TOLERANCE
+        outside = _margin(split, evidence, spaces, forced) < -_TOLERANCE
+        findings = [
+            evidence.finding("training text beyond the region's surface", seen[inside]),
+            evidence.finding("minimal text of a forced function before the region's surface", forced[outside]),
+        ]
+    if split.settings["isolated"]:
+        found = [_separability(split, evidence, spaces, part) for part in ("id", "forced")]
+        worst = max(found, key=lambda auc: auc.value)
+        # drawn below the bound, estimated anew on other folds: refused where it is surely above
+        check = f"isolated split that the other space separates (AUC {worst.value:.2f})"
+        findings.append((check, int(worst.low > MAX_AUC), ()))
+    return findings
+
+
+def _margin(split: Split, evidence: _Evidence, spaces: Mapping[str, Space], ids: np.ndarray) -> np.ndarray:
+    """Largest margin (n,) of freshly embedded texts over the spaces that decide the region."""
+    margins = np.full(len(ids), -np.inf)
+    for start in range(0, len(ids), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        prefix = evidence.texts(ids[rows])
+        for kind, boundary in split.boundaries.items():
+            margin = boundary.margin(embed(spaces[kind], evidence.grammar, prefix))
+            margins[rows] = np.fmax(margins[rows], margin)
+    return margins
+
+
+def _separability(split: Split, evidence: _Evidence, spaces: Mapping[str, Space], part: str) -> AUC:
+    """How well the space that does not decide the region tells training from a test, both embedded afresh."""
+    space = spaces[Region(**split.settings["region"]).other_space]
+    taught = np.random.default_rng(0).permutation(split.targets)[:_ROWS_AT_ONCE]
+    sides = [(embed(space, evidence.grammar, evidence.texts(ids)), evidence.functions(ids))
+             for ids in (taught, split.tests[part])]  # fmt: skip
+    (first, first_groups), (second, second_groups) = sides
+    return classifier_auc(first, second, first_groups, second_groups)
+
+
+def audit_corpus(split: Split, corpus: Corpus, spaces: Mapping[str, Space] | None = None) -> AuditReport:
     """Audit a split that belongs to a corpus.
 
     Raises
@@ -144,4 +245,4 @@ def audit_corpus(split: Split, corpus: Corpus) -> AuditReport:
     """
     if split.corpus != corpus.identity:
         raise ArtifactError("the split was drawn on another corpus: draw it again, or load its corpus")
-    return audit(split, corpus.grammar)
+    return audit(split, corpus.grammar, spaces)

@@ -1,8 +1,8 @@
 """Density shifts: one support, different probability mass. How training programs are drawn from a pool.
 
 Every regime is one rule: give every program a cell and draw equal numbers from every cell. The cells are
-one for all (random), k-means cells of a space (syntactic, semantic), occupied pairs of both (dual), or the
-semantic classes (class).
+one for all (random), cells of a space (syntactic, semantic), occupied pairs of both (dual), or the
+semantic classes (class). A dial leads from equal cells to the cells' own sizes and beyond.
 """
 
 from __future__ import annotations
@@ -12,89 +12,109 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.cluster import MiniBatchKMeans
 
 from synthlab.errors import ConfigurationError
-from synthlab.spaces.projection import distinct_rows
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
-from synthlab.splits.split import Split, check_pool, check_sizes, choose_targets, reserve_classes, training_pool
+from synthlab.splits.cells import CELLS, draw_from_cells, quotas, space_cells
+from synthlab.splits.split import (
+    Split,
+    check_pool,
+    check_sizes,
+    choose_targets,
+    reserve_classes,
+    training_pool,
+    with_spaces,
+)
 from synthlab.universe.corpus import Corpus
 
 REGIMES = ("random", "syntactic", "semantic", "dual", "class")
 RESERVED_SHARE = 0.20
-_FIT_ROWS = 20_000
 
 
-def kmeans_cells(corpus: Corpus, space: Space, program_ids: np.ndarray, *, num_cells: int, seed: int) -> np.ndarray:
-    """Cell of every given program, (n,), by k-means fitted on the distinct vectors among them.
+def draw_settings(cells: str, concentration: float, match_size: bool) -> dict[str, Any]:
+    """The settings that decide how programs are drawn from cells, checked.
 
-    Parameters
-    ----------
-    corpus, space
-        The universe and one of its spaces; for the semantic space each class counts once in the fit.
-    program_ids
-        Programs to place; their classes must be defined on the grid.
-    num_cells
-        Number of clusters; fewer if there are fewer distinct vectors.
-    seed
-        Decides the fit.
+    Raises
+    ------
+    ConfigurationError
+        For unknown cells or a negative concentration.
     """
-    rows = program_ids if space.kind == SYNTACTIC else corpus.class_index[program_ids]
-    unique, inverse = np.unique(rows, return_inverse=True)
-    vectors = space.coordinates[unique]
-    fitted = vectors[distinct_rows(vectors, _FIT_ROWS, seed)]
-    model = MiniBatchKMeans(min(num_cells, len(fitted)), random_state=seed, n_init=1, batch_size=4096)
-    model.fit(fitted)
-    return model.predict(vectors)[inverse]
+    if cells not in CELLS:
+        raise ConfigurationError(f"unknown cells {cells!r}: choose from {', '.join(CELLS)}")
+    if not 0 <= concentration < np.inf:
+        raise ConfigurationError(f"concentration {concentration}: use 0 (equal cells), 1 (as in the pool) or more")
+    return {"cells": cells, "concentration": concentration, "match_size": match_size}
 
 
-def draw_evenly(cells: np.ndarray, num: int, generator: np.random.Generator) -> np.ndarray:
-    """Positions of `num` items with equal numbers from every cell; small cells give all they have.
-
-    Cells are visited round-robin in random order, items of a cell in random order.
-    """
-    shuffled = generator.permutation(len(cells))
-    _, labels = np.unique(cells[shuffled], return_inverse=True)
-    order = np.argsort(labels, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(labels))])
-    turn = np.empty(len(cells), dtype=np.int64)
-    turn[order] = np.arange(len(cells)) - starts[labels[order]]
-    cell_order = generator.permutation(len(starts) - 1)
-    first = np.lexsort((cell_order[labels], turn))[:num]
-    return shuffled[first]
-
-
-def regime_cells(
-    corpus: Corpus, spaces: Mapping[str, Space], program_ids: np.ndarray, regime: str, *, num_cells: int, seed: int
-) -> np.ndarray:
-    """Cell of every program under a regime, (n,).
+def regime_spaces(regime: str) -> tuple[str, ...]:
+    """Names of the spaces whose cells a regime reads.
 
     Raises
     ------
     ConfigurationError
         For an unknown regime.
     """
+    if regime not in REGIMES:
+        raise ConfigurationError(f"unknown regime {regime!r}: choose from {', '.join(REGIMES)}")
+    return {SYNTACTIC: (SYNTACTIC,), SEMANTIC: (SEMANTIC,), "dual": (SYNTACTIC, SEMANTIC)}.get(regime, ())
 
-    def cells(kind: str) -> np.ndarray:
-        return kmeans_cells(corpus, spaces[kind], program_ids, num_cells=num_cells, seed=seed)
 
-    if regime == "random":
-        return np.zeros(len(program_ids), dtype=np.int64)
-    if regime in (SYNTACTIC, SEMANTIC):
-        return cells(regime)
-    if regime == "dual":
-        return cells(SYNTACTIC).astype(np.int64) * num_cells + cells(SEMANTIC)
+def regime_cells(
+    corpus: Corpus, spaces: Mapping[str, Space], program_ids: np.ndarray, regime: str, *, num_cells: int, seed: int,
+    kind: str = "kmeans",
+) -> np.ndarray:  # fmt: skip
+    """Cell of every program under a regime, (n,).
+
+    Raises
+    ------
+    ConfigurationError
+        For an unknown regime, or a space that is not there.
+    """
+    kinds = regime_spaces(regime)
+    for name in kinds:
+        if name not in spaces:
+            raise ConfigurationError(f"the regime {regime!r} needs the {name} space: add it to the spaces")
+    parts = [
+        space_cells(corpus, spaces[name], program_ids, num_cells=num_cells, seed=seed, kind=kind).astype(np.int64)
+        for name in kinds
+    ]
     if regime == "class":
         return corpus.class_index[program_ids].astype(np.int64)
-    raise ConfigurationError(f"unknown regime {regime!r}: choose from {', '.join(REGIMES)}")
+    if not parts:
+        return np.zeros(len(program_ids), dtype=np.int64)
+    return parts[0] if len(parts) == 1 else parts[0] * (int(parts[1].max()) + 1) + parts[1]
 
 
 def draw_by_regime(
-    corpus: Corpus, spaces: Mapping[str, Space], pool: np.ndarray, regime: str, num: int, *, num_cells: int, seed: int
-) -> np.ndarray:
-    """Ids of `num` programs of a pool drawn by a regime."""
-    cells = regime_cells(corpus, spaces, pool, regime, num_cells=num_cells, seed=seed)
-    return pool[draw_evenly(cells, num, np.random.default_rng([seed, 2]))]
+    corpus: Corpus, spaces: Mapping[str, Space], pool: np.ndarray, regime: str, num: int, settings: Mapping[str, Any],
+    *, strata: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Ids of `num` programs of a pool drawn by a regime.
+
+    Parameters
+    ----------
+    corpus, spaces, pool
+        Where from.
+    regime, num
+        How, and how many.
+    settings
+        num_cells, seed, cells, concentration, match_size and policy, as in `density_settings`.
+    strata
+        Size of every program of the pool, where sizes are matched; by default that of the text learned for it.
+    """
+    seed, concentration = settings["seed"], settings["concentration"]
+    cells = regime_cells(
+        corpus, spaces, pool, regime, num_cells=settings["num_cells"], seed=seed, kind=settings["cells"]
+    )
+    generator = np.random.default_rng([seed, 2])
+    if not settings["match_size"]:
+        return pool[draw_from_cells(cells, num, generator, concentration=concentration)]
+    sizes = corpus.leaves[choose_targets(corpus, pool, pool, settings["policy"])] if strata is None else strata
+    chosen = []
+    for size, quota in zip(np.unique(sizes), quotas(np.unique(sizes, return_counts=True)[1], num), strict=True):
+        rows = np.flatnonzero(sizes == size)
+        chosen.append(rows[draw_from_cells(cells[rows], int(quota), generator, concentration=concentration)])
+    return pool[generator.permutation(np.concatenate(chosen))]
 
 
 def density_settings(
@@ -106,8 +126,29 @@ def density_settings(
     reserved: float = RESERVED_SHARE,
     policy: str = "as sampled",
     seed: int = 0,
+    cells: str = "kmeans",
+    concentration: float = 0.0,
+    match_size: bool = False,
 ) -> dict[str, Any]:
-    """Settings of a density split, for its key."""
+    """Settings of a density split, for its key.
+
+    Parameters
+    ----------
+    regime, num_train
+        How training programs are drawn, and how many.
+    num_test
+        Draws of every test set.
+    num_cells, cells
+        How many cells a space is cut into, and how: ``kmeans``, ``grid`` or ``farthest`` (see `space_cells`).
+    concentration
+        Numbers per cell follow the cells' sizes to this power: 0 draws equally from all cells, 1 keeps their
+        shares, more favours dense cells. It is the inverse of a temperature on cell counts.
+    match_size
+        Give every regime, in training and tests, the pool's histogram of sizes, so that size explains no difference.
+    reserved, policy, seed
+        Share of classes kept for tests; which text of a class is learned; decides every draw.
+    """
+    regime_spaces(regime)
     return dict(
         regime=regime,
         num_train=num_train,
@@ -116,6 +157,7 @@ def density_settings(
         reserved=reserved,
         policy=policy,
         seed=seed,
+        **draw_settings(cells, concentration, match_size),
     )
 
 
@@ -137,33 +179,36 @@ def density_split(corpus: Corpus, spaces: Mapping[str, Space], settings: dict[st
         If the pool is smaller than the training set.
     """
     check_sizes(settings)
-    seed, num_cells = settings["seed"], settings["num_cells"]
-    reserved = reserve_classes(corpus, settings["reserved"], seed)
+    settings = with_spaces(settings, spaces, density_spaces(settings))
+    reserved = reserve_classes(corpus, settings["reserved"], settings["seed"])
     nothing = np.zeros(corpus.num_programs, dtype=bool)
     pool = training_pool(corpus, reserved, nothing)
     check_pool(pool, settings["num_train"], f"{int(reserved.sum()):,} of {corpus.num_classes:,} classes are reserved")
-    train = draw_by_regime(
-        corpus, spaces, pool, settings["regime"], settings["num_train"], num_cells=num_cells, seed=seed
-    )
-    test_pool = training_pool(corpus, ~reserved, nothing)
-    tests = {}
-    for regime in REGIMES:
-        num = min(settings["num_test"], len(test_pool))
-        ids = draw_by_regime(
-            corpus, spaces, test_pool, regime, num, num_cells=max(2, num_cells * 7 // 10), seed=seed + 1
-        )
-        tests[regime] = corpus.class_id[corpus.class_index[ids]]
-    targets = choose_targets(corpus, train, pool, settings["policy"])
+    train = draw_by_regime(corpus, spaces, pool, settings["regime"], settings["num_train"], settings)
     return Split(
         "density",
         corpus.identity,
         settings,
         train,
-        targets,
-        tests,
+        choose_targets(corpus, train, pool, settings["policy"]),
+        _tests(corpus, spaces, training_pool(corpus, ~reserved, nothing), settings),
         corpus.class_id[reserved],
         np.empty(0, dtype=np.uint8),
     )
+
+
+def density_spaces(_settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the spaces that a density split reads: its tests are drawn by every regime."""
+    return SYNTACTIC, SEMANTIC
+
+
+def _tests(
+    corpus: Corpus, spaces: Mapping[str, Space], pool: np.ndarray, settings: dict[str, Any]
+) -> dict[str, np.ndarray]:
+    changed = settings | {"num_cells": max(2, settings["num_cells"] * 7 // 10), "seed": settings["seed"] + 1}
+    num, sizes = min(settings["num_test"], len(pool)), corpus.minimal_size[corpus.class_index[pool]]
+    drawn = {r: draw_by_regime(corpus, spaces, pool, r, num, changed, strata=sizes) for r in REGIMES}
+    return {regime: corpus.class_id[corpus.class_index[ids]] for regime, ids in drawn.items()}
 
 
 def training_diversity(
@@ -184,7 +229,7 @@ def training_diversity(
     )
     spread = {}
     for kind, space in spaces.items():
-        cells = kmeans_cells(corpus, space, everything, num_cells=num_cells, seed=99)
+        cells = space_cells(corpus, space, everything, num_cells=num_cells, seed=99)
         trained = cells[np.searchsorted(everything, split.train)]
         spread[f"{kind}_spread"] = effective_number(trained) / len(np.unique(cells))
     row = {

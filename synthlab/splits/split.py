@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,6 +12,8 @@ import pandas as pd
 
 from synthlab.errors import ArtifactError, ConfigurationError, SplitError
 from synthlab.language.measure import smallest_size
+from synthlab.spaces.space import Space
+from synthlab.splits.boundaries import Boundary
 from synthlab.store import Carrier
 from synthlab.universe.corpus import Corpus
 
@@ -24,7 +27,7 @@ class Split(Carrier):
     Attributes
     ----------
     kind
-        ``density`` or ``support``.
+        ``density``, ``support`` or ``mcd`` (maximum compound divergence).
     corpus
         Identity of the universe it was drawn from.
     settings
@@ -38,11 +41,13 @@ class Split(Carrier):
     reserved
         Class ids that no training program may compute, drawn before anything else.
     region
-        Held-out programs as packed bits over ids; empty for density splits.
+        Held-out programs as packed bits over ids; empty where no region is held out.
+    boundaries
+        The surface of the region in each space that decides it, so that it can be asked of any text.
     """
 
     stage: ClassVar[str] = "split"
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     kind: str
     corpus: dict[str, Any]
@@ -52,6 +57,7 @@ class Split(Carrier):
     tests: dict[str, np.ndarray]
     reserved: np.ndarray
     region: np.ndarray
+    boundaries: dict[str, Boundary] = field(default_factory=dict)
 
     @staticmethod
     def describe(kind: str, corpus: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
@@ -68,12 +74,23 @@ class Split(Carrier):
 
     def payload(self) -> dict[str, np.ndarray]:
         fixed = {name: getattr(self, name) for name in ("train", "targets", "reserved", "region")}
-        return fixed | {f"test-{name}": ids for name, ids in self.tests.items()}
+        surfaces = {
+            f"boundary-{kind}-{name}": numbers
+            for kind, boundary in self.boundaries.items()
+            for name, numbers in boundary.numbers.items()
+        }
+        return fixed | {f"test-{name}": ids for name, ids in self.tests.items()} | surfaces
 
     @classmethod
     def restore(cls, identity: dict[str, Any], payload: dict[str, Any]) -> Self:
         tests = {n.removeprefix("test-"): payload.pop(n) for n in list(payload) if n.startswith("test-")}
-        return cls(identity["kind"], identity["corpus"], identity["settings"], tests=tests, **payload)
+        surfaces: dict[str, dict[str, np.ndarray]] = {}
+        for entry in [name for name in payload if name.startswith("boundary-")]:
+            _, kind, name = entry.split("-", 2)
+            surfaces.setdefault(kind, {})[name] = payload.pop(entry)
+        settings = identity["settings"]
+        boundaries = {kind: Boundary(settings["region"]["rule"], numbers) for kind, numbers in surfaces.items()}
+        return cls(identity["kind"], identity["corpus"], settings, tests=tests, boundaries=boundaries, **payload)
 
     @property
     def joint_shift(self) -> bool:
@@ -125,6 +142,20 @@ def _plain(value: Any) -> Any:
     return value.item()
 
 
+def with_spaces(settings: dict[str, Any], spaces: Mapping[str, Space], used: Sequence[str]) -> dict[str, Any]:
+    """Settings with the keys of the spaces that decide the draw: other spaces make another split.
+
+    Raises
+    ------
+    ConfigurationError
+        If a space is not there.
+    """
+    missing = [kind for kind in used if kind not in spaces]
+    if missing:
+        raise ConfigurationError(f"the split needs the {' and '.join(missing)} space: add it to the spaces")
+    return settings | {"spaces": {kind: spaces[kind].key for kind in used}} if used else settings
+
+
 def check_sizes(settings: dict[str, Any]) -> None:
     """Refuse settings of a split that ask for nothing.
 
@@ -145,14 +176,19 @@ def reserve_classes(corpus: Corpus, share: float, seed: int) -> np.ndarray:
     """Mask of classes (C,) drawn before anything else, stratified by minimal size; poles excluded."""
     if not 0 < share < 1:
         raise ConfigurationError(f"reserved share {share}: use a number between 0 and 1")
-    generator = np.random.default_rng([seed, 1])
-    reserved = np.zeros(corpus.num_classes, dtype=bool)
-    for size in range(smallest_size(corpus.measure), corpus.max_size + 1):
-        rows = np.flatnonzero((corpus.minimal_size == size) & corpus.is_task)
-        reserved[generator.permutation(rows)[: round(share * len(rows))]] = True
+    reserved = stratified_classes(corpus, share, np.random.default_rng([seed, 1]))
     if not reserved.any():
         raise SplitError(f"{share} of {int(corpus.is_task.sum())} classes reserves none: raise the share")
     return reserved
+
+
+def stratified_classes(corpus: Corpus, share: float, generator: np.random.Generator) -> np.ndarray:
+    """Mask of classes (C,) drawn with the same share of every minimal size; poles excluded."""
+    drawn = np.zeros(corpus.num_classes, dtype=bool)
+    for size in range(smallest_size(corpus.measure), corpus.max_size + 1):
+        rows = np.flatnonzero((corpus.minimal_size == size) & corpus.is_task)
+        drawn[generator.permutation(rows)[: round(share * len(rows))]] = True
+    return drawn
 
 
 def training_pool(corpus: Corpus, reserved: np.ndarray, held_out: np.ndarray) -> np.ndarray:

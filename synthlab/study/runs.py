@@ -5,17 +5,20 @@ Every finished trial is an artifact of its own, so a study that is cut off goes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
 import pandas as pd
 
+from synthlab.errors import ConfigurationError
 from synthlab.presets import ModelConfig, Preset, TrainingConfig
 from synthlab.spaces.space import Space
-from synthlab.splits.density import REGIMES, density_settings, density_split
-from synthlab.splits.split import Split
-from synthlab.splits.support import Region, support_settings, support_split
+from synthlab.splits.density import REGIMES, density_settings, density_spaces, density_split
+from synthlab.splits.mcd import mcd_split
+from synthlab.splits.regions import Region
+from synthlab.splits.split import Split, with_spaces
+from synthlab.splits.support import support_settings, support_spaces, support_split
 from synthlab.store import Carrier, Store, content_key
 from synthlab.universe.corpus import Corpus
 
@@ -82,10 +85,36 @@ class Outcomes(Carrier):
 
 
 def draw_split(corpus: Corpus, spaces: Mapping[str, Space], store: Store, kind: str, settings: dict[str, Any]) -> Split:
-    """Load a split of these settings, or draw and save it."""
-    key = content_key(Split.stage, Split.schema, Split.describe(kind, corpus.identity, settings))
-    draw = density_split if kind == "density" else support_split
-    return store.cached(Split, key, lambda: draw(corpus, spaces, settings))
+    """Load a split of these settings, or draw and save it.
+
+    Raises
+    ------
+    ConfigurationError
+        For an unknown kind of split, or if a space that it reads is not there.
+    """
+    resolved = with_spaces(settings, spaces, spaces_read(kind, settings))
+    key = content_key(Split.stage, Split.schema, Split.describe(kind, corpus.identity, resolved))
+    return store.cached(Split, key, lambda: _KINDS[kind][0](corpus, spaces, resolved))
+
+
+def spaces_read(kind: str, settings: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the spaces that decide a split of these settings.
+
+    Raises
+    ------
+    ConfigurationError
+        For an unknown kind of split.
+    """
+    if kind not in _KINDS:
+        raise ConfigurationError(f"unknown kind of split {kind!r}: choose from {', '.join(_KINDS)}")
+    return _KINDS[kind][1](settings)
+
+
+_KINDS: dict[str, tuple[Callable[..., Split], Callable[[dict[str, Any]], tuple[str, ...]]]] = {
+    "density": (density_split, density_spaces),
+    "support": (support_split, support_spaces),
+    "mcd": (lambda corpus, _spaces, settings: mcd_split(corpus, settings), lambda _settings: ()),
+}
 
 
 def run_trial(

@@ -22,8 +22,8 @@ from synthlab.spaces.projection import Projection, map_frame
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
 from synthlab.splits import support
 from synthlab.splits.audit import audit_corpus
+from synthlab.splits.regions import BOTH, Region, hold_out
 from synthlab.splits.split import Split, training_pool
-from synthlab.splits.support import Region
 from synthlab.store import Store
 from synthlab.universe.corpus import Corpus
 from synthlab.views import charts, theme
@@ -46,7 +46,8 @@ _IMPORTS = """\
 from synthlab.language.grammar import get_grammar
 from synthlab.spaces.semantic import fit_semantic
 from synthlab.spaces.syntactic import fit_syntactic
-from synthlab.splits.support import Region, support_settings, support_split
+from synthlab.splits.regions import Region
+from synthlab.splits.support import support_settings, support_split
 from synthlab.universe.corpus import build_corpus"""
 
 
@@ -100,7 +101,7 @@ class SplitExplorer:
         self.split: Split | None = None
         self.brushed = np.empty(0, dtype=np.int64)
         self._box: tuple[str, tuple[tuple[int, float, float], ...]] | None = None
-        self._inside = functools.lru_cache(maxsize=8)(lambda region: support.programs_in(region, corpus, spaces))
+        self._held = functools.lru_cache(maxsize=8)(lambda region: hold_out(region, corpus, spaces))
         self.frames = {kind: map_frame(corpus, spaces[kind], projections[kind]) for kind in spaces}
         self.controls = _controls(corpus, spaces)
         self.name = W.Text(value="my-split", description="name", style=_LABELS)
@@ -176,7 +177,7 @@ class SplitExplorer:
         try:
             self.region = self._chosen_region()
             settings = support.support_settings(self.region, **self._draw_settings())
-            self.split = support.support_split(self.corpus, self.spaces, settings, inside=self._inside(self.region))
+            self.split = support.support_split(self.corpus, self.spaces, settings, held=self._held(self.region))
         except Exception as error:
             self._show(problem=str(error))
             raise
@@ -279,7 +280,7 @@ class SplitExplorer:
             self.histogram.chart = charts.size_histogram(self.split.histogram(self.corpus), "Sizes of the parts")
 
     def _counts(self, split: Split, region: Region) -> str:
-        inside, corpus = self._inside(region), self.corpus
+        inside, corpus = self._held(region).inside, self.corpus
         reserved = np.isin(np.arange(corpus.num_classes), corpus.class_rows(split.reserved))
         num_pool = len(training_pool(corpus, reserved, inside))
         tests = {name: f"{len(ids):,} functions" for name, ids in split.tests.items()}
@@ -295,7 +296,7 @@ class SplitExplorer:
         return "\n".join(f"{name:<12}{text}" for name, text in rows.items())
 
     def _example_lines(self, split: Split, region: Region) -> str:
-        held_out = np.flatnonzero(self._inside(region))
+        held_out = np.flatnonzero(self._held(region).inside)
         forced = f"forced@{self.corpus.max_size}"
         groups = {"train": split.train, "held out": held_out, forced: split.tests["forced"]}
         return "\n".join(f"{name:<12}{self._some_texts(ids)}" for name, ids in groups.items())
@@ -353,8 +354,8 @@ def _controls(corpus: Corpus, spaces: Mapping[str, Space]) -> dict[str, Any]:
 
     operators = corpus.grammar.tokens[corpus.grammar.num_terminals :]
     return {
-        "rule": choice("rule", support.RULES),
-        "space": choice("space", [*spaces, support.BOTH]),
+        "rule": choice("rule", _RULE_CONTROLS),
+        "space": choice("space", [*spaces, BOTH]),
         "axis": number("axis", 0, 0, last_axis),
         "quantile": share("quantile", 0.7, 0.01, 0.99),
         "above": W.Checkbox(description="hold out above", value=True, style=_LABELS),

@@ -18,7 +18,8 @@ from synthlab.learning.decoding import decode
 from synthlab.learning.run import new_model
 from synthlab.learning.training import step_flops, train
 from synthlab.presets import ModelConfig, TrainingConfig
-from synthlab.splits.support import Region, support_settings, support_split
+from synthlab.splits.regions import Region
+from synthlab.splits.support import support_settings, support_split
 from synthlab.universe.corpus import build_corpus
 
 MODEL = ModelConfig(width=16, layers=1)

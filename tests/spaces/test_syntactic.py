@@ -7,13 +7,27 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import random_array
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfTransformer
 
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import PAD, POLYNOMIAL, Grammar
 from synthlab.language.operator import ADD, MULTIPLY, Operator
 from synthlab.language.program import Program, parse
-from synthlab.spaces.space import Space
-from synthlab.spaces.syntactic import fit_syntactic, pq_distances, pq_gram_text, pq_profile
+from synthlab.spaces import space as space_module
+from synthlab.spaces.pqgrams import PQGrams
+from synthlab.spaces.space import Space, sparse_axes
+from synthlab.spaces.syntactic import (
+    column_weights,
+    fit_syntactic,
+    pq_distances,
+    pq_gram_bags,
+    pq_gram_text,
+    pq_profile,
+    row_scales,
+    syntactic_settings,
+)
 
 MID = Operator(symbol="mid", arity=3, meaning=lambda a, b, c: a * b + c)
 NEGATE = Operator(symbol="neg", arity=1, meaning=lambda a: -a)
@@ -108,7 +122,13 @@ def small(corpus3):
 
 
 def dense_bags(corpus, p, q):
-    """L2-normalised counts (programs, pq-grams) in the order of the given feature texts, and those texts."""
+    """L2-normalised counts (programs, pq-grams) in the order of the feature texts, and those texts."""
+    counts, features = dense_counts(corpus, p, q)
+    return counts / np.linalg.norm(counts, axis=1, keepdims=True), features
+
+
+def dense_counts(corpus, p, q):
+    """Counts (programs, pq-grams) in the order of the feature texts, and those texts."""
     bags = []
     for row in corpus.prefix:
         tokens = [corpus.grammar.tokens[t] for t in row if t != PAD]
@@ -119,7 +139,7 @@ def dense_bags(corpus, p, q):
     for row, bag in enumerate(bags):
         for gram, n in bag.items():
             counts[row, column[naive.pq_text(gram)]] += n
-    return counts / np.linalg.norm(counts, axis=1, keepdims=True), features
+    return counts, features
 
 
 @pytest.mark.parametrize(("p", "q"), [(2, 3), (1, 2)])
@@ -170,11 +190,161 @@ def test_lengths_below_one_are_refused(corpus3, p, q):
         pq_profile(parse(POLYNOMIAL, "x"), p, q)
 
 
-def test_lengths_with_too_many_codes_are_refused(corpus3):
-    with pytest.raises(ConfigurationError, match="lower p or q"):
-        fit_syntactic(corpus3, p=5, q=5)
-    with pytest.raises(ConfigurationError, match="62-bit codes"):
-        pq_profile(parse(POLYNOMIAL, "x"), 10, 10)
+def test_long_pq_grams_whose_codes_are_hashes_make_the_same_space(corpus3):
+    """At three leaves a stem of three nodes sees all ancestors, so that longer ones tell nothing apart."""
+    short, long = fit_syntactic(corpus3, p=3, num_axes=8), fit_syntactic(corpus3, p=17, num_axes=8)
+    assert len(short.features) == len(long.features)
+    assert {"·/" * 14 + f for f in short.features} == set(long.features)
+    np.testing.assert_allclose(short.explained, long.explained, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"weighting": "bm25"}, "unknown weighting 'bm25': choose from raw, l2, tfidf"),
+        ({"labels": "colours"}, "unknown labels 'colours'"),
+        ({"window": 3}, "window=3 needs q=2, not 3"),
+        ({"num_axes": 0}, "0 axes"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(corpus3, wrong, message):
+    with pytest.raises(ConfigurationError, match=message):
+        fit_syntactic(corpus3, **wrong)
+
+
+def test_the_settings_of_a_default_space_never_change():
+    """Keys of stored spaces hash them."""
+    assert syntactic_settings() == {"p": 2, "q": 3, "num_axes": 32, "weight": "l2"}
+    other = syntactic_settings(1, 2, 5, "tfidf", "shape", 3)
+    assert other == {"p": 1, "q": 2, "num_axes": 5, "weight": "tfidf", "labels": "shape", "window": 3}
+
+
+def test_bags_hold_the_counts_of_the_definition(corpus3):
+    bags = pq_gram_bags(POLYNOMIAL, corpus3.prefix, PQGrams(p=1, q=2))
+    expected, features = dense_counts(corpus3, 1, 2)
+    texts = [pq_gram_text(POLYNOMIAL, code, 1, 2) for code in bags.codes.tolist()]
+    assert (np.diff(bags.codes) > 0).all() and sorted(texts) == features
+    assert np.array_equal(bags.counts.toarray()[:, np.argsort(texts)], expected)
+    assert bags.counts.has_canonical_format
+    assert np.array_equal(bags.first[np.argsort(texts)], np.argmax(expected > 0, axis=0))
+
+
+def test_tfidf_is_that_of_scikit_learn(corpus3):
+    bags = pq_gram_bags(POLYNOMIAL, corpus3.prefix, PQGrams())
+    weights = column_weights(bags.counts, "tfidf")
+    scales = row_scales(bags.counts, weights, "tfidf")
+    reference = TfidfTransformer(smooth_idf=True).fit(bags.counts)
+    np.testing.assert_allclose(weights[:-1], reference.idf_, rtol=1e-12)
+    np.testing.assert_allclose(
+        scales[:, None] * bags.counts.toarray() * weights[:-1], reference.transform(bags.counts).toarray(), atol=1e-12
+    )
+    assert weights[-1] == pytest.approx(np.log(1 + corpus3.num_programs) + 1)
+
+
+@pytest.mark.parametrize("weighting", ["raw", "l2", "tfidf"])
+def test_every_weighting_is_projected_on_its_singular_vectors(corpus3, weighting):
+    space = fit_syntactic(corpus3, weighting=weighting, num_axes=6)
+    counts, features = dense_counts(corpus3, 2, 3)
+    rows = counts[:, [features.index(f) for f in space.features]]
+    if weighting == "tfidf":
+        rows = rows * (np.log((1 + len(rows)) / (1 + (rows > 0).sum(axis=0))) + 1)
+    if weighting != "raw":
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    singular = np.linalg.svd(rows, compute_uv=False)
+    np.testing.assert_allclose(np.linalg.norm(rows @ space.axes, axis=0), singular[:6], rtol=1e-9)
+    np.testing.assert_allclose(space.explained, singular[:6] ** 2 / (singular**2).sum(), rtol=1e-9)
+    np.testing.assert_allclose(space.coordinates, rows @ space.axes, atol=1e-4 if weighting == "raw" else 1e-5)
+
+
+def test_spaces_of_shapes_and_windows_name_their_grams(corpus3):
+    shapes = fit_syntactic(corpus3, labels="shape", num_axes=100)
+    trees = [naive.tree([POLYNOMIAL.tokens[t] for t in row if t != PAD], ARITIES) for row in corpus3.prefix]
+    assert len(np.unique(np.round(shapes.coordinates, 4), axis=0)) == len({tuple(shape(t)) for t in trees}) == 4
+    assert "·/2(0 2 ·)" in shapes.features
+    windowed = fit_syntactic(corpus3, q=2, window=3)
+    assert {"·/-(x₁ y₂)", "·/-(y₁ x₂)", "·/+(x y)"} <= set(windowed.features)
+    at = {Program.from_row(POLYNOMIAL, row).infix_text(): k for k, row in enumerate(corpus3.prefix)}
+    places = windowed.coordinates
+    np.testing.assert_allclose(places[at["x * y + 1"]], places[at["1 + y * x"]], atol=1e-6)
+    assert np.abs(places[at["x - y"]] - places[at["y - x"]]).max() > 1e-3
+
+
+ARITIES = naive.POLYNOMIAL_ARITIES
+
+
+def shape(node):
+    return (len(node) - 1, *(number for child in node[1:] for number in shape(child)))
+
+
+@pytest.mark.parametrize("weighting", ["l2", "tfidf"])
+def test_both_solvers_give_the_same_axes(corpus3, weighting):
+    bags = pq_gram_bags(POLYNOMIAL, corpus3.prefix, PQGrams())
+    weights = column_weights(bags.counts, weighting)
+    scales = row_scales(bags.counts, weights, weighting)
+    (explained, axes), (again, same) = (
+        sparse_axes(bags.counts, 12, row_scales=scales, column_weights=weights[:-1], lanczos=lanczos)
+        for lanczos in (False, True)
+    )
+    np.testing.assert_allclose(again, explained, rtol=1e-9)
+    np.testing.assert_allclose(same, axes, atol=1e-6)
+
+
+def test_many_features_are_left_to_lanczos(corpus3, small, monkeypatch):
+    monkeypatch.setattr(space_module, "_MAX_GRAM_FEATURES", 500)
+    monkeypatch.setattr(space_module, "principal_axes", None)
+    again = fit_syntactic(corpus3, num_axes=4)
+    np.testing.assert_allclose(again.coordinates, small.coordinates, atol=1e-5)
+
+
+@pytest.mark.parametrize("lanczos", [False, True])
+def test_singular_values_are_those_of_scikit_learns_arpack(lanczos):
+    generator = np.random.default_rng(3)
+    matrix = random_array((4000, 150), density=0.1, format="csr", rng=generator, data_sampler=generator.exponential)
+    matrix.sort_indices()
+    reference = TruncatedSVD(10, algorithm="arpack", random_state=0).fit(matrix)
+    explained, axes = sparse_axes(matrix, 10, lanczos=lanczos)
+    squares = explained * (matrix.data**2).sum()
+    np.testing.assert_allclose(np.sqrt(squares), reference.singular_values_, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(np.diag(reference.components_ @ axes)), 1, atol=1e-5)
+
+
+def test_threads_do_not_change_the_sum(monkeypatch):
+    generator = np.random.default_rng(4)
+    matrix = random_array((1001, 30), density=0.3, format="csr", rng=generator)
+    matrix.sort_indices()
+    whole = sparse_axes(matrix, 5)
+    monkeypatch.setattr(space_module, "_ROWS_WORTH_A_THREAD", 10)
+    for lanczos in (False, True):
+        halves = [sparse_axes(matrix, 5, lanczos=lanczos) for _ in range(2)]
+        np.testing.assert_allclose(halves[0][1], whole[1], atol=1e-7)
+        assert np.array_equal(halves[0][1], halves[1][1])
+
+
+def test_axes_have_short_names_of_their_own(small, corpus3):
+    names = small.axis_names()
+    assert len(set(names)) == small.num_axes == 4
+    for axis, name in enumerate(names):
+        strongest = small.loadings(axis, 1)["feature"][0]
+        assert strongest.removesuffix("(· · ·)") in name
+    many = fit_syntactic(corpus3, num_axes=80).axis_names()
+    assert len(set(many)) == 80 and max(map(len, many)) < 120
+
+
+def test_names_of_axes_say_what_pulls_either_way():
+    axes = np.array([[0.9, 0.5, 0.5, 0.0], [-0.4, -0.5, -0.5, 0.0], [0.1, 0.5, 0.5, 0.0], [0.1, -0.5, 0.5, 1.0]])
+    features = ("·/·/+(· x)", "·/·/*(· ·)", "+/x(· ·)", "x=1, y=2")
+    space = Space("syntactic", "", {}, np.zeros((1, 4)), np.ones(4), axes, features)
+    assert space.axis_names() == [
+        "·/+(· x)", "·/+(· x), +/x against ·/*, x=1, y=2", "·/+(· x), +/x against ·/*", "x=1, y=2"
+    ]  # fmt: skip
+    twice = Space("syntactic", "", {}, np.zeros((1, 2)), np.ones(2), axes[:, [3, 3]], features)
+    assert twice.axis_names() == ["x=1, y=2 (axis 0)", "x=1, y=2 (axis 1)"]
+
+
+def test_an_axis_beyond_the_rank_is_refused_with_the_counts(corpus3):
+    space = fit_syntactic(corpus3, labels="shape")
+    with pytest.raises(ConfigurationError, match=r"axis 7: .* axes 0 to 3 \(4 axes, its rank, of the 32 asked for\)"):
+        space.axis(7)
 
 
 @pytest.mark.parametrize("axis", [-1, 4, 99])
@@ -190,11 +360,14 @@ def test_saved_and_loaded_space_is_equal(small, store):
     for name in ("coordinates", "explained", "axes"):
         assert np.array_equal(getattr(loaded, name), getattr(small, name))
         assert getattr(loaded, name).dtype == getattr(small, name).dtype
+    assert loaded.model.keys() == small.model.keys() == {"codes", "weights", "grammar"}
+    assert all(np.array_equal(loaded.model[name], small.model[name]) for name in small.model)
 
 
 def test_the_key_changes_with_corpus_and_settings(corpus3, rational3):
     base = {"corpus": corpus3, "p": 1, "q": 1, "num_axes": 2}
-    changes = [{}, {"corpus": rational3}, {"p": 2}, {"q": 2}, {"num_axes": 3}]
+    changes = [{}, {"corpus": rational3}, {"p": 2}, {"q": 2}, {"num_axes": 3}, {"weighting": "raw"}]
+    changes += [{"weighting": "tfidf"}, {"labels": "shape"}, {"q": 2, "window": 2}]
     spaces = [fit_syntactic(**(base | change)) for change in changes]
     assert len({space.key for space in spaces}) == len(changes)
     assert spaces[0].key == fit_syntactic(**base).key

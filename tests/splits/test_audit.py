@@ -7,10 +7,13 @@ import pytest
 
 from synthlab.errors import ArtifactError, SplitError
 from synthlab.language.grammar import POLYNOMIAL, RATIONAL
+from synthlab.spaces.semantic import fit_semantic
+from synthlab.spaces.syntactic import fit_syntactic
 from synthlab.splits.audit import audit, audit_corpus
 from synthlab.splits.density import density_settings, density_split
+from synthlab.splits.regions import Region
 from synthlab.splits.split import Split
-from synthlab.splits.support import Region, support_settings, support_split
+from synthlab.splits.support import support_settings, support_split
 
 REGIMES = ("random", "dual", "class")
 ROOT = Region(rule="root", root="*")
@@ -36,6 +39,10 @@ def failed(split):
     return {check: num for check, num, _ in audit(split).findings if num}
 
 
+TREE, TEXT = "tested tree in training, but for the order of operands", "tested text in training"
+TWIN = ("tested function in training", "tested function on hidden inputs in training", "reserved function in training")
+
+
 def with_training(split, *programs):
     extra = np.array(programs, dtype=np.int64)
     return replace(split, train=np.append(split.train, extra), targets=np.append(split.targets, extra))
@@ -53,7 +60,7 @@ def test_clean_splits_pass(clean, corpus4, name):
     assert report.passed
     report.require()
     assert (report.frame()["offenders"] == 0).all()
-    assert len(report.findings) == (7 if clean[name].kind == "support" else 4)
+    assert len(report.findings) == (11 if clean[name].kind == "support" else 8)
 
 
 def test_a_saved_split_is_audited_from_its_files(clean, store):
@@ -70,7 +77,8 @@ def test_a_tested_function_in_training_through_another_text_is_caught(clean, cor
     function = next(f for f in tested if (corpus4.class_index[outside] == corpus4.class_index[f]).sum() > 2)
     twin = other_text(corpus4, function, outside)
     leaky = with_training(split, twin)
-    assert failed(leaky) == {"tested function in training": 1, "reserved function in training": 1}
+    found = failed(leaky)
+    assert found.pop(TREE, 1) == 1 and found == dict.fromkeys(TWIN, 1)
     with pytest.raises(SplitError) as caught:
         audit(leaky).require()
     assert corpus4.program(twin).infix_text() in str(caught.value)
@@ -87,11 +95,115 @@ def test_a_leak_through_targets_alone_is_caught(clean, corpus4):
     split = clean["class"]
     function = split.tests["class"][0]
     leaky = replace(split, targets=np.append(split.targets[:-1], function))
-    assert failed(leaky) == {
-        "tested function in training": 1,
-        "reserved function in training": 1,
-        "target computes another function": 1,
-    }
+    assert failed(leaky) == dict.fromkeys((*TWIN, TREE, TEXT, "target computes another function"), 1)
+
+
+def test_a_tested_tree_with_swapped_operands_is_caught_as_such(clean, corpus4):
+    split = clean["root"]
+    outside = ~split.held_out(corpus4.num_programs)
+    for function in split.tests["id"].tolist():
+        one = corpus4.program(function)
+        twins = np.flatnonzero((corpus4.class_id[corpus4.class_index] == function) & outside)
+        tokens = {t: sorted(corpus4.program(t).prefix) for t in twins.tolist() if t != function}
+        for twin in (t for t, found in tokens.items() if found == sorted(one.prefix)):
+            found = failed(with_training(split, twin))
+            assert {check: found[check] for check in TWIN} == dict.fromkeys(TWIN, 1) and TEXT not in found
+            if TREE in found:
+                return
+    raise AssertionError("no tested function has a text with swapped operands")
+
+
+def test_a_tested_text_in_training_is_caught_as_such(clean):
+    split = clean["dual"]
+    leaky = with_training(split, split.tests["dual"][0])
+    assert failed(leaky) == dict.fromkeys((*TWIN, TREE, TEXT), 1)
+
+
+@pytest.mark.parametrize("part", ["id", "open", "matched_id"])
+def test_a_tested_function_that_was_not_reserved_is_caught(clean, corpus4, part):
+    split = clean["root"]
+    outside = np.flatnonzero(~split.held_out(corpus4.num_programs))
+    known = np.concatenate([split.reserved, corpus4.class_id[corpus4.class_index[split.train]]])
+    free = np.setdiff1d(np.unique(corpus4.class_id[corpus4.class_index[outside]]), known)[0]
+    leaky = replace(split, tests=split.tests | {part: np.append(split.tests[part], free)})
+    assert failed(leaky) == {"test function that was not reserved": 1}
+
+
+def test_functions_that_agree_on_hidden_inputs_are_caught_where_identity_cannot_see_it(corpus4, monkeypatch):
+    """With a blind identity the second check still finds the twin."""
+    settings = density_settings(regime="random", num_train=2000, num_test=100, num_cells=10)
+    split = density_split(corpus4, {"syntactic": fit_syntactic(corpus4), "semantic": fit_semantic(corpus4)}, settings)
+    function = split.tests["random"][0]
+    twin = other_text(corpus4, function, np.ones(corpus4.num_programs, dtype=bool))
+    leaky = with_training(split, twin)
+
+    def blind(_grammar, prefix, _seed):
+        return np.random.default_rng(len(prefix)).integers(1, 1 << 60, size=(len(prefix), 2), dtype=np.uint64)
+
+    monkeypatch.setattr("synthlab.splits.audit.fingerprints", blind)
+    assert failed(leaky)["tested function on hidden inputs in training"] >= 1
+
+
+# ---------------------------------------------------------------- with the spaces at hand
+
+
+def test_spatial_regions_are_asked_again_of_freshly_embedded_texts(clean, corpus4, spaces4):
+    for name in ("root", "quantile", "outputs"):
+        report = audit_corpus(clean[name], corpus4, spaces4)
+        assert report.passed, report.frame()
+        assert len(report.findings) == (11 if name == "root" else 13)
+
+
+@pytest.mark.parametrize("region", [
+    Region(rule="cluster"), Region(rule="shell"), Region(rule="ball", centre="x * y"), Region(rule="hull"),
+    Region(space="semantic", rule="cluster"), Region(space="both", rule="quantile"),
+    Region(direction=((0, 1.0), (3, 1.0))),
+], ids=lambda r: f"{r.space}-{r.rule}")  # fmt: skip
+def test_every_rule_passes_its_own_audit(corpus4, spaces4, region):
+    split = support_split(corpus4, spaces4, support_settings(region, num_train=3000, num_test=300, reserved=0.25))
+    report = audit_corpus(split, corpus4, spaces4)
+    assert report.passed, report.frame()
+
+
+def test_a_mask_that_forgets_its_region_is_caught_by_the_surface(clean, corpus4, spaces4):
+    split = clean["quantile"]
+    mask = split.held_out(corpus4.num_programs)
+    values = spaces4["syntactic"].axis(0)
+    banned = np.concatenate([split.reserved, *split.tests.values()])
+    allowed = mask & ~np.isin(corpus4.class_id[corpus4.class_index], banned)
+    deep = int(np.flatnonzero(allowed)[np.argmax(values[allowed])])
+    mask[deep] = False
+    forgetful = replace(with_training(split, deep), region=np.packbits(mask))
+    found = {c: n for c, n, _ in audit(forgetful, spaces=spaces4).findings if n}
+    assert found["training text beyond the region's surface"] == 1
+    assert "held-out text in training" not in found
+
+
+def test_a_forced_function_before_the_surface_is_caught(clean, corpus4, spaces4):
+    split = clean["quantile"]
+    outside = np.flatnonzero(~split.held_out(corpus4.num_programs))
+    stranger = next(p for p in outside.tolist() if p == corpus4.class_id[corpus4.class_index[p]])
+    leaky = replace(split, tests=split.tests | {"forced": np.append(split.tests["forced"], stranger)})
+    found = {c: n for c, n, _ in audit(leaky, spaces=spaces4).findings if n}
+    assert found["minimal text of a forced function before the region's surface"] == 1
+
+
+def test_other_spaces_than_those_of_the_split_are_refused(clean, corpus4, spaces4):
+    other = spaces4 | {"syntactic": fit_syntactic(corpus4, p=1, q=2)}
+    with pytest.raises(ArtifactError, match="drawn with syntactic space"):
+        audit(clean["quantile"], spaces=other)
+    assert audit(clean["root"], spaces=other).passed  # reads no space
+
+
+def test_a_split_that_only_says_it_is_isolated_is_caught(clean, corpus4, spaces4):
+    split = clean["root"]
+    keys = {"semantic": spaces4["semantic"].key}
+    boastful = replace(split, settings=split.settings | {"isolated": True, "spaces": keys})
+    found = {c: n for c, n, _ in audit(boastful, spaces=spaces4).findings if n}
+    assert [check.split(" (")[0] for check in found] == ["isolated split that the other space separates"]
+
+
+# ---------------------------------------------------------------- the rest
 
 
 def test_a_target_that_computes_something_else_is_caught(clean, corpus4):
@@ -150,6 +262,17 @@ def test_an_id_function_that_cannot_be_written_outside_is_caught(clean, corpus4,
     unreachable = np.intersect1d(split.tests["forced"], split.reserved)[:2]
     leaky = replace(split, tests=split.tests | {"id": np.append(split.tests["id"], unreachable)})
     assert failed(leaky) == {"ID function without a text outside the region": 2}
+
+
+def test_a_construct_in_training_is_found_in_the_texts_whatever_the_mask_says(corpus4, spaces4):
+    for region in (Region(rule="subtree", subtree="x * y"), Region(rule="order"), Region(rule="composed")):
+        split = support_split(corpus4, spaces4, support_settings(region, num_train=3000, num_test=300, reserved=0.25))
+        assert audit(split).passed
+        mask = split.held_out(corpus4.num_programs)
+        banned = np.concatenate([split.reserved, *split.tests.values()])
+        planted = np.flatnonzero(mask & ~np.isin(corpus4.class_id[corpus4.class_index], banned))[0]
+        forgetful = replace(with_training(split, planted), region=np.packbits(np.zeros_like(mask)))
+        assert failed(forgetful)["held-out text in training"] == 1
 
 
 def test_a_region_that_shrinks_frees_forced_functions(clean, corpus4):

@@ -4,17 +4,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from synthlab.errors import ConfigurationError, SplitError
+from synthlab.spaces.syntactic import fit_syntactic
+from synthlab.splits.cells import space_cells
 from synthlab.splits.density import (
     REGIMES,
     density_settings,
     density_split,
-    draw_by_regime,
-    draw_evenly,
-    kmeans_cells,
     regime_cells,
     training_diversity,
 )
@@ -38,29 +35,6 @@ def is_even(drawn, available):
     open_cells = [drawn[c] for c in available if drawn[c] < available[c]]
     most = max(drawn.values(), default=0)
     return all(most - n <= 1 for n in open_cells)
-
-
-@given(st.lists(st.integers(0, 6), max_size=60), st.integers(0, 70), st.integers(0, 10**6))
-@settings(max_examples=300, deadline=None)
-def test_draws_are_even_over_cells_and_never_repeat(cells, num, seed):
-    cells = np.array(cells, dtype=np.int64) * 1000 - 7
-    drawn = draw_evenly(cells, num, np.random.default_rng(seed))
-    assert len(drawn) == len(set(drawn.tolist())) == min(num, len(cells))
-    assert is_even(Counter(cells[drawn].tolist()), Counter(cells.tolist()))
-
-
-def test_draws_are_seeded_and_reach_everything():
-    cells = np.array([0] * 50 + [1] * 3)
-    first, again, other = (draw_evenly(cells, 10, np.random.default_rng(s)) for s in (1, 1, 2))
-    assert np.array_equal(first, again) and not np.array_equal(first, other)
-    seen = {int(k) for s in range(200) for k in draw_evenly(cells, 10, np.random.default_rng(s))}
-    assert seen == set(range(53))
-
-
-def test_a_short_draw_chooses_cells_and_items_without_preference():
-    draws = [draw_evenly(np.repeat(np.arange(4), [1, 2, 3, 10]), 1, np.random.default_rng(s))[0] for s in range(400)]
-    cells = Counter(np.repeat(np.arange(4), [1, 2, 3, 10])[draws].tolist())
-    assert all(60 < cells[c] < 140 for c in range(4))
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -102,17 +76,12 @@ def test_the_class_regime_draws_functions_evenly_by_its_own_count(corpus4, split
 def test_cells_are_functions_of_the_vector(corpus4, spaces4):
     ids = np.arange(0, corpus4.num_programs, 20)
     for kind, rows in (("syntactic", ids), ("semantic", corpus4.class_index[ids])):
-        cells = kmeans_cells(corpus4, spaces4[kind], ids, num_cells=15, seed=0)
+        cells = space_cells(corpus4, spaces4[kind], ids, num_cells=15, seed=0)
         assert len(np.unique(cells)) <= 15 < len(ids)
         assert all(len({*cells[rows == row]}) == 1 for row in rows[:50])
     dual = regime_cells(corpus4, spaces4, ids, "dual", num_cells=15, seed=0)
     parts = [regime_cells(corpus4, spaces4, ids, k, num_cells=15, seed=0) for k in ("syntactic", "semantic")]
     assert len(np.unique(dual)) == len(set(zip(*(p.tolist() for p in parts), strict=True)))
-
-
-def test_fewer_vectors_than_cells_is_no_problem(corpus4, spaces4):
-    ids = np.arange(4)
-    assert len(np.unique(kmeans_cells(corpus4, spaces4["syntactic"], ids, num_cells=50, seed=0))) <= 4
 
 
 def test_a_seed_decides_everything_and_changes_everything(corpus4, spaces4, splits):
@@ -179,7 +148,74 @@ def test_a_training_set_larger_than_its_pool_is_refused_with_all_counts(corpus4,
 
 def test_an_unknown_regime_is_refused(corpus4, spaces4):
     with pytest.raises(ConfigurationError, match="unknown regime 'even': choose from random"):
-        draw_by_regime(corpus4, spaces4, np.arange(10), "even", 3, num_cells=2, seed=0)
+        density_settings(regime="even", num_train=3)
+    with pytest.raises(ConfigurationError, match="unknown regime 'even': choose from random"):
+        regime_cells(corpus4, spaces4, np.arange(10), "even", num_cells=2, seed=0)
+
+
+def test_a_missing_space_is_refused(corpus4, spaces4):
+    with pytest.raises(ConfigurationError, match="needs the semantic space"):
+        density_split(corpus4, {"syntactic": spaces4["syntactic"]}, density_settings(regime="random", num_train=9))
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_matched_sizes_are_those_of_the_pool_in_training_and_tests(corpus4, spaces4, regime):
+    split = density_split(corpus4, spaces4, density_settings(regime=regime, match_size=True, **SETTINGS))
+    reserved = np.isin(functions(corpus4, np.arange(corpus4.num_programs)), split.reserved)
+    shares = np.bincount(corpus4.leaves[~reserved], minlength=5) / (~reserved).sum()
+    assert np.abs(np.bincount(corpus4.leaves[split.train], minlength=5) - 3000 * shares).max() < 1
+    tested = corpus4.minimal_size[corpus4.class_index[reserved]]
+    expected = 300 * np.bincount(tested, minlength=5) / len(tested)
+    for ids in split.tests.values():
+        assert np.abs(np.bincount(corpus4.leaves[ids], minlength=5) - expected).max() < 1
+
+
+def test_matched_sizes_are_those_of_the_texts_that_are_learned(corpus4, spaces4):
+    settings = density_settings(regime="class", policy="minimal", match_size=True, **SETTINGS)
+    split = density_split(corpus4, spaces4, settings)
+    reserved = np.isin(functions(corpus4, np.arange(corpus4.num_programs)), split.reserved)
+    pool = corpus4.leaves[functions(corpus4, np.flatnonzero(~reserved))]
+    expected = 3000 * np.bincount(pool, minlength=5) / len(pool)
+    assert np.abs(np.bincount(corpus4.leaves[split.targets], minlength=5) - expected).max() < 1
+
+
+def test_a_matched_regime_still_spreads_over_its_cells(corpus4, spaces4):
+    rows = {}
+    for regime in ("random", "class"):
+        split = density_split(corpus4, spaces4, density_settings(regime=regime, match_size=True, **SETTINGS))
+        rows[regime] = training_diversity(corpus4, spaces4, split, num_cells=20).iloc[0]
+    assert rows["class"]["mean_leaves"] == pytest.approx(rows["random"]["mean_leaves"])
+    assert rows["class"]["effective_classes"] > 1.5 * rows["random"]["effective_classes"]
+
+
+@pytest.mark.parametrize("cells", ["kmeans", "grid", "farthest"])
+def test_a_full_dial_leaves_the_pools_own_shares(corpus4, spaces4, cells):
+    settings = density_settings(regime="semantic", concentration=1.0, cells=cells, **SETTINGS)
+    split = density_split(corpus4, spaces4, settings)
+    pool = np.flatnonzero(~np.isin(functions(corpus4, np.arange(corpus4.num_programs)), split.reserved))
+    found = regime_cells(corpus4, spaces4, pool, "semantic", num_cells=20, seed=5, kind=cells)
+    drawn = np.bincount(found[np.isin(pool, split.train)], minlength=found.max() + 1)
+    np.testing.assert_allclose(drawn, 3000 * np.bincount(found) / len(pool), atol=1.5)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"cells": "hexagons"}, "unknown cells"), ({"concentration": -1.0}, "concentration -1.0"),
+    ({"num_cells": 0}, "at least 1"),
+])  # fmt: skip
+def test_settings_without_meaning_are_refused(corpus4, spaces4, change, message):
+    with pytest.raises(ConfigurationError, match=message):
+        density_split(corpus4, spaces4, density_settings(regime="dual", **(SETTINGS | change)))
+
+
+def test_every_setting_makes_another_key(corpus4, spaces4, splits):
+    changes = ({"cells": "grid"}, {"concentration": 0.5}, {"match_size": True}, {"policy": "minimal"})
+    keys = {density_split(corpus4, spaces4, density_settings(regime="dual", **(SETTINGS | c))).key for c in changes}
+    assert len(keys | {splits["dual"].key}) == 5
+
+
+def test_other_spaces_make_another_key(corpus4, spaces4, splits):
+    other = spaces4 | {"syntactic": fit_syntactic(corpus4, p=1, q=2)}
+    assert density_split(corpus4, other, density_settings(regime="dual", **SETTINGS)).key != splits["dual"].key
 
 
 def entropy(labels):

@@ -6,10 +6,10 @@ import naive
 import numpy as np
 import pytest
 
-from synthlab.errors import ConfigurationError, SplitError
-from synthlab.language.grammar import PAD
+from synthlab.errors import SplitError
+from synthlab.splits.regions import Region
 from synthlab.splits.split import Split
-from synthlab.splits.support import Region, programs_in, region_map, support_settings, support_split, total_degrees
+from synthlab.splits.support import region_map, support_settings, support_split
 
 REGIONS = {
     "root": Region(rule="root", root="*"),
@@ -20,6 +20,17 @@ REGIONS = {
     "clusters": Region(rule="cluster", num_clusters=10, num_held=3, seed=2),
     "semantic clusters": Region(space="semantic", rule="cluster", num_clusters=10, num_held=3),
     "either": Region(space="both", rule="box", box=((0, 0.0, 0.3), (1, -9.0, 0.2))),
+    "direction": Region(direction=((0, 0.6), (2, -0.8)), quantile=0.75),
+    "chosen clusters": Region(rule="cluster", num_clusters=12, held=(1, 5, 7)),
+    "shell": Region(rule="shell", inner=0.6, outer=0.9),
+    "semantic ball": Region(space="semantic", rule="ball", centre="x * y + 1", share=0.2),
+    "hull": Region(rule="hull", num_axes=3, share=0.4),
+    "subtree": Region(rule="subtree", subtree="x * y"),
+    "mixed": Region(rule="mixed", groups=(("+", "-"), ("*",))),
+    "order": Region(rule="order", upper=("*",), lower=("+", "-")),
+    "composed": Region(rule="composed", operator="*"),
+    "operand": Region(rule="operand", operator="*", operand="2"),
+    "placebo": Region(space="semantic", rule="placebo", share=0.3),
 }
 by_region = pytest.mark.parametrize("name", REGIONS)
 
@@ -128,99 +139,6 @@ def test_truncated_tests_stay_matched_in_pairs(corpus4, spaces4, naive4, texts_o
     assert one == other
 
 
-def test_degrees_are_those_of_the_expanded_polynomials(corpus4):
-    expected = []
-    for row in corpus4.prefix[corpus4.class_id]:
-        text = [corpus4.grammar.tokens[t] for t in row if t != PAD]
-        expected.append(naive.degree(naive.expand(naive.tree(text, naive.POLYNOMIAL_ARITIES))))
-    assert total_degrees(corpus4).tolist() == expected
-
-
-def test_rational_functions_that_are_no_polynomials_have_no_degree(rational3):
-    degrees = dict(zip(rational3.class_frame()["program"], total_degrees(rational3).tolist(), strict=True))
-    assert degrees["x / y"] == degrees["1 / x"] == -1
-    assert (degrees["x"], degrees["x * y"], degrees["x / 2"], degrees["1"]) == (1, 2, 1, 0)
-
-
-# ---------------------------------------------------------------- regions
-
-
-@pytest.mark.parametrize(("name", "share"), [("quantile", 0.3), ("below", 0.2)])
-def test_syntactic_quantiles_are_taken_over_programs(corpus4, spaces4, name, share):
-    inside = programs_in(REGIONS[name], corpus4, spaces4)
-    values = spaces4["syntactic"].coordinates[:, REGIONS[name].axis] * (1 if name == "quantile" else -1)
-    nearest = values[~inside].max()
-    assert values[inside].min() > nearest
-    assert inside.mean() <= share + 1e-9
-    assert inside.mean() + (values == nearest).mean() >= share - 1e-3
-
-
-def test_semantic_quantiles_are_taken_over_classes_and_hold_whole_classes(corpus4, spaces4):
-    inside = programs_in(REGIONS["semantic"], corpus4, spaces4)
-    held = {*corpus4.class_index[inside].tolist()}
-    assert not held & {*corpus4.class_index[~inside].tolist()}
-    values = spaces4["semantic"].coordinates[:, 0]
-    expected = np.argsort(values)[-round(0.3 * len(values)) :]
-    assert len(held ^ set(expected.tolist())) <= 1
-
-
-def test_a_box_bounds_the_named_axes_of_either_space(corpus4, spaces4):
-    region = REGIONS["either"]
-    expected = np.zeros(corpus4.num_programs, dtype=bool)
-    for kind, rows in (("syntactic", np.arange(corpus4.num_programs)), ("semantic", corpus4.class_index)):
-        places = spaces4[kind].coordinates[rows]
-        expected |= np.all([(low <= places[:, a]) & (places[:, a] <= high) for a, low, high in region.box], axis=0)
-    assert np.array_equal(programs_in(region, corpus4, spaces4), expected)
-
-
-def test_held_clusters_are_whole_clusters_of_the_space(corpus4, spaces4):
-    few, more = (
-        programs_in(Region(rule="cluster", num_clusters=8, num_held=n, seed=1), corpus4, spaces4) for n in (2, 4)
-    )
-    assert 0 < few.sum() < more.sum() < corpus4.num_programs
-    assert not (few & ~more).any()
-    other = programs_in(Region(rule="cluster", num_clusters=8, num_held=2, seed=9), corpus4, spaces4)
-    assert not np.array_equal(few, other)
-
-
-def test_undefined_programs_are_in_no_semantic_region(rational3):
-    from synthlab.spaces.semantic import fit_semantic
-
-    space = {"semantic": fit_semantic(rational3, num_axes=2)}
-    everything = programs_in(Region(space="semantic", rule="box", box=((0, -1e9, 1e9),)), rational3, space)
-    assert np.array_equal(everything, rational3.class_index >= 0)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (dict(space="phonetic"), "unknown space"),
-        (dict(rule="circle"), "unknown rule"),
-        (dict(space="semantic", rule="root"), "region of the syntactic space"),
-        (dict(quantile=0), "between 0 and 1"),
-        (dict(quantile=1.0), "between 0 and 1"),
-        (dict(rule="cluster", num_held=0), "hold out some, not all"),
-        (dict(rule="cluster", num_clusters=4, num_held=4), "hold out some, not all"),
-        (dict(rule="box"), "at least one"),
-    ],
-)
-def test_a_region_that_cannot_be_is_refused(settings, message):
-    with pytest.raises(ConfigurationError, match=message):
-        Region(**settings)
-
-
-@pytest.mark.parametrize("root", ["/", "x", "1", "", "mid"])
-def test_an_unknown_root_is_refused_with_the_known_ones(corpus4, spaces4, root):
-    with pytest.raises(ConfigurationError, match=r"choose from \+ - \*"):
-        programs_in(Region(rule="root", root=root), corpus4, spaces4)
-
-
-@pytest.mark.parametrize("region", [Region(axis=99), Region(rule="box", box=((32, 0, 1),)), Region(axis=-1)])
-def test_an_unknown_axis_is_refused(corpus4, spaces4, region):
-    with pytest.raises(ConfigurationError, match="the syntactic space has axes 0 to 31"):
-        programs_in(region, corpus4, spaces4)
-
-
 @pytest.mark.parametrize(
     ("box", "where"), [(((0, 9.0, 10.0),), "empty: 0 of"), (((0, -9.0, 9.0),), "whole universe: 86,705 of")]
 )
@@ -236,15 +154,6 @@ def test_a_training_set_larger_than_its_pool_is_refused_with_all_counts(corpus4,
     reserved = sum(round(0.25 * n) for n in (5, 35, 238, 1939))
     for count in ("80,000 training", "pool of 43,715", f"{in_root:,} of 86,705", f"{reserved:,} of 2,217"):
         assert count in str(caught.value)
-
-
-@pytest.mark.parametrize("region", REGIONS.values(), ids=REGIONS)
-def test_equal_regions_have_equal_keys_and_others_have_others(region):
-    keys = Counter(str(r.settings()) for r in REGIONS.values())
-    assert keys[str(region.settings())] == 1
-    assert region.describe()
-    same = Region(**(region.settings() | {"seed": region.seed}))
-    assert same.settings() == region.settings()
 
 
 # ---------------------------------------------------------------- carrier

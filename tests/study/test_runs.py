@@ -7,8 +7,9 @@ import pytest
 from synthlab.learning import evaluation
 from synthlab.presets import ModelConfig, TrainingConfig, get_preset
 from synthlab.splits.density import REGIMES
+from synthlab.splits.regions import Region
 from synthlab.splits.split import Split
-from synthlab.splits.support import Region, support_settings
+from synthlab.splits.support import support_settings
 from synthlab.study.runs import (
     Outcomes,
     Trial,

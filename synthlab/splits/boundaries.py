@@ -1,0 +1,188 @@
+"""The surface around a held-out region of a space: fitted once, then asked of any vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import ConvexHull
+from sklearn.cluster import MiniBatchKMeans
+
+from synthlab.errors import ConfigurationError
+from synthlab.spaces.projection import distinct_rows
+from synthlab.spaces.space import Space
+
+if TYPE_CHECKING:
+    from synthlab.splits.regions import Region
+
+_FIT_ROWS = 20_000
+_VALUES_AT_ONCE = 1 << 23
+
+
+@dataclass(frozen=True, eq=False)
+class Boundary:
+    """Where a region begins.
+
+    Attributes
+    ----------
+    rule
+        Kind of surface, as in `Region.rule`.
+    numbers
+        What fixes it: thresholds, directions, centres, facets.
+    """
+
+    rule: str
+    numbers: dict[str, np.ndarray]
+
+    def margin(self, vectors: np.ndarray) -> np.ndarray:
+        """How far inside the region each vector lies, float64 (n,): positive inside, NaN for NaN.
+
+        Lengths are those of the space; for clusters they are differences of squared distances.
+        """
+        block = max(1, _VALUES_AT_ONCE // max(1, self._width))
+        parts = [self._margin(vectors[k : k + block].astype(np.float64)) for k in range(0, len(vectors), block)]
+        return np.concatenate([np.empty(0), *parts])
+
+    def contains(self, vectors: np.ndarray) -> np.ndarray:
+        """Mask (n,) of the vectors inside; those with NaN are not."""
+        return self.margin(vectors) > 0
+
+    def nearest_centre(self, vectors: np.ndarray) -> np.ndarray:
+        """Number of the cluster (n,) that each vector belongs to; for boundaries of rule ``cluster``."""
+        centres = self.numbers["centres"]
+        block = max(1, _VALUES_AT_ONCE // len(centres))
+        parts = [_squares(vectors[k : k + block].astype(np.float64), centres).argmin(axis=1)
+                 for k in range(0, len(vectors), block)]  # fmt: skip
+        return np.concatenate(parts)
+
+    @property
+    def _width(self) -> int:
+        return max(np.atleast_2d(value).shape[0] + np.atleast_2d(value).shape[-1] for value in self.numbers.values())
+
+    def _margin(self, vectors: np.ndarray) -> np.ndarray:
+        n = self.numbers
+        if self.rule == "quantile":
+            return vectors[:, n["axes"]] @ n["weights"] - n["bound"]
+        if self.rule == "box":
+            inside = [np.minimum(vectors[:, a] - low, high - vectors[:, a]) for a, low, high in _bounds(n)]
+            return np.min(inside, axis=0)
+        if self.rule == "cluster":
+            squares = _squares(vectors, n["centres"])
+            held = np.isin(np.arange(len(n["centres"])), n["held"])
+            return squares[:, ~held].min(axis=1) - squares[:, held].min(axis=1)
+        if self.rule == "hull":
+            facets = n["facets"]
+            return np.max(vectors[:, : facets.shape[1] - 1] @ facets[:, :-1].T + facets[:, -1], axis=1)
+        distance = np.sqrt(_squares(vectors, n["centre"][None])[:, 0])
+        return np.minimum(distance - n["low"], n["high"] - distance)
+
+
+def _bounds(numbers: dict[str, np.ndarray]) -> list[tuple[int, float, float]]:
+    return list(zip(numbers["axes"].tolist(), numbers["low"].tolist(), numbers["high"].tolist(), strict=True))
+
+
+def _squares(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Squared distances (n, centres)."""
+    centres = centres.astype(np.float64)
+    squares = (vectors**2).sum(axis=1)[:, None] - 2 * (vectors @ centres.T) + (centres**2).sum(axis=1)
+    return np.maximum(squares, 0.0)
+
+
+def fit_boundary(region: Region, space: Space, centre: np.ndarray | None = None) -> Boundary:
+    """The surface that a rule on coordinates means in a space.
+
+    Quantiles are taken over the rows of the space: programs (syntactic) or classes (semantic). Rows without
+    a place take no part.
+
+    Parameters
+    ----------
+    region, space
+        The rule, and the space it is asked of.
+    centre
+        Middle of a ball (axes,).
+
+    Raises
+    ------
+    ConfigurationError
+        If the space has no such axis, or no hull in so many.
+    """
+    placed = space.coordinates[~np.isnan(space.coordinates[:, 0])]
+    numbers: dict[str, np.ndarray]
+    if region.rule == "quantile":
+        numbers = _half_space(region, space, placed)
+    elif region.rule == "box":
+        numbers = _box(region, space)
+    elif region.rule == "cluster":
+        numbers = _clusters(region, placed)
+    elif region.rule == "hull":
+        numbers = {"facets": _hull(region, space, placed)}
+    else:
+        numbers = _shell(region, placed, centre)
+    return Boundary(region.rule, {name: np.asarray(value) for name, value in numbers.items()})
+
+
+def _half_space(region: Region, space: Space, placed: np.ndarray) -> dict[str, np.ndarray]:
+    direction = region.direction or ((region.axis, 1.0),)
+    for axis, _ in direction:
+        space.axis(axis)
+    axes, weights = (np.array(part) for part in zip(*direction, strict=True))
+    values = placed[:, axes].astype(np.float64) @ weights
+    side = 1.0 if region.above else -1.0
+    return {"axes": axes, "weights": side * weights, "bound": side * np.quantile(values, region.quantile)}
+
+
+def _box(region: Region, space: Space) -> dict[str, np.ndarray]:
+    for axis, _, _ in region.box:
+        space.axis(axis)
+    axes, low, high = (np.array(part) for part in zip(*region.box, strict=True))
+    low, high = (
+        np.nextafter(low.astype(float), -np.inf),
+        np.nextafter(high.astype(float), np.inf),
+    )  # the bounds belong to it
+    return {"axes": axes, "low": low, "high": high}
+
+
+def _clusters(region: Region, placed: np.ndarray) -> dict[str, np.ndarray]:
+    fitted = placed[distinct_rows(placed, _FIT_ROWS, region.seed)]
+    num_clusters = region.num_clusters
+    if num_clusters > len(fitted):
+        raise ConfigurationError(f"{num_clusters:,} clusters of {len(fitted):,} distinct places: ask for fewer")
+    held = np.array(region.held, dtype=np.int64)
+    if not len(held):
+        held = np.random.default_rng([region.seed, 3]).permutation(num_clusters)[: region.num_held]
+    model = MiniBatchKMeans(num_clusters, random_state=region.seed, n_init=1, batch_size=4096).fit(fitted)
+    return {"centres": model.cluster_centers_, "held": held}
+
+
+def _hull(region: Region, space: Space, placed: np.ndarray) -> np.ndarray:
+    """Facets (F, axes + 1) of the hull of the central share, by distance in units of each axis's deviation."""
+    space.axis(region.num_axes - 1)
+    vectors = placed[:, : region.num_axes].astype(np.float64)
+    distance = (((vectors - vectors.mean(axis=0)) / np.maximum(vectors.std(axis=0), 1e-12)) ** 2).sum(axis=1)
+    core = np.unique(vectors[distance <= np.quantile(distance, 1 - region.share)], axis=0)
+    if len(core) <= region.num_axes:
+        raise ConfigurationError(f"{len(core)} central places span no hull in {region.num_axes} axes: lower the share")
+    # a point of the hull itself is not outside: facets are moved outwards by less than coordinates resolve
+    facets = ConvexHull(core).equations.copy()
+    facets[:, -1] -= 1e-9
+    return facets
+
+
+def _shell(region: Region, placed: np.ndarray, centre: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Distances from the middle (the mean, if none is given) between which a region lies."""
+    low, high = (region.inner, region.outer) if centre is None else (0.0, region.share)
+    middle = placed.mean(axis=0, dtype=np.float64) if centre is None else centre.astype(np.float64)
+    distances = np.sqrt(_blockwise_squares(placed, middle))
+    return {
+        "centre": middle,
+        # the ends of the whole range belong to the region
+        "low": np.array(-1.0 if low == 0 else np.quantile(distances, low)),
+        "high": np.array(np.inf if high == 1 else np.nextafter(np.quantile(distances, high), np.inf)),
+    }
+
+
+def _blockwise_squares(vectors: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    block = max(1, _VALUES_AT_ONCE // vectors.shape[1])
+    starts = range(0, len(vectors), block)
+    return np.concatenate([_squares(vectors[k : k + block].astype(np.float64), centre[None])[:, 0] for k in starts])
