@@ -234,11 +234,8 @@ def _split_settings(options: argparse.Namespace, lab: Lab) -> tuple[str, dict[st
     if options.kind == "density":
         num_train = preset.density_train if options.num_train is None else options.num_train
         return "density", density.density_settings(**(given | {"num_train": num_train}))
-    given |= {
-        "reserved": preset.reserved if options.reserved is None else options.reserved,
-        "isolated": options.isolated,
-    }
-    given |= {} if options.match is None else {"match": options.match}
+    given |= {"reserved": preset.reserved, "isolated": options.isolated}
+    given |= {name: value for name in ("reserved", "match") if (value := getattr(options, name)) is not None}
     if options.kind == "compositional":
         return "support", compositional.compositional_settings(options.category, *universe, **given)
     region = regions.read_region(

@@ -55,9 +55,10 @@ def test_the_universe_and_its_spaces_are_made_once(lab, small_lab, monkeypatch):
 
 
 def test_a_map_shows_the_points_of_its_projection(lab, monkeypatch):
-    def drawn(space, *, num_points):
+    def drawn(space, *, num_points, strata, **options):
         rows = np.arange(0, len(space.coordinates), 9)
-        return Projection(space.key, umap_settings(num_points), rows, np.stack([rows, -rows], axis=1).astype("f4"))
+        settings = umap_settings(num_points, strata=strata)
+        return Projection(space.key, settings, rows, np.stack([rows, -rows], axis=1).astype("f4"))
 
     monkeypatch.setattr(module, "project", drawn)
     monkeypatch.setattr(lab, "store", Store(lab.store.root.parent / "maps"))

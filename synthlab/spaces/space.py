@@ -131,9 +131,9 @@ class Space(Carrier):
     def axis_names(self) -> list[str]:
         """A short name for every axis: the feature that pulls hardest and, after "against", the one that pulls back.
 
-        What pulls back is named if it pulls at least half as hard. A pq-gram of a leaf is written without its
-        empty base, ``+/x`` for a leaf x below +. Axes of the same name get as many more
-        features, up to three a side, as tell them apart, and their numbers if none do.
+        What pulls back is named if it pulls at least half as hard. Axes of the same name get more and weaker
+        features, up to three a side, until they differ, and their numbers if they never do. A pq-gram of a leaf
+        is written without its empty base, ``+/x`` for a leaf x below +.
         """
         names = [self._axis_name(axis, 1) for axis in range(self.num_axes)]
         for num in range(2, _MOST_NAMED + 1):
@@ -142,7 +142,7 @@ class Space(Carrier):
 
     def _axis_name(self, axis: int, num: int) -> str:
         loadings = np.round(self.axes[:, axis], 6)
-        least, sides = _CLEAR_LOADING * np.abs(loadings).max(), []
+        least, sides = _CLEAR_LOADING / num**2 * np.abs(loadings).max(), []
         for pulled in (loadings, -loadings):
             strongest = np.argsort(-pulled, kind="stable")[:num]
             sides.append(", ".join(_shortened(self.features[k]) for k in strongest if pulled[k] >= max(least, 1e-6)))

@@ -134,7 +134,9 @@ def audit(split: Split, grammar: Grammar | None = None, spaces: Mapping[str, Spa
             f"the split was drawn with grammar {split.corpus['digest']}, not {grammar.digest}: draw it again"
         )
     evidence = _Evidence(split, grammar)
-    seen = np.unique(np.concatenate([split.train, split.targets]))
+    trained = np.zeros(evidence.num_programs, dtype=bool)
+    trained[split.train] = trained[split.targets] = True
+    seen = np.flatnonzero(trained)
     findings = [_empty_parts(split), *_leaks(split, evidence, seen)]
     if split.kind == "support":
         findings += _region_findings(split, evidence, seen)
@@ -159,17 +161,25 @@ def _leaks(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[Finding]
     unreserved = [ids for name, ids in split.tests.items() if "forced" not in name]
     kept_apart = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *unreserved]))
     checks = [
-        ("tested text in training", seen[np.isin(seen, tested)]),
+        ("tested text in training", seen[_among(seen, tested)]),
         ("tested tree in training, but for the order of operands",
-         seen[np.isin(evidence.canonical(seen), evidence.canonical(tested))]),
-        ("tested function in training", seen[np.isin(functions, tested_functions)]),
+         seen[_among(evidence.canonical(seen), evidence.canonical(tested))]),
+        ("tested function in training", seen[_among(functions, tested_functions)]),
         ("tested function on hidden inputs in training",
-         seen[np.isin(evidence.hidden_keys(seen), evidence.hidden_keys(tested))]),
-        ("reserved function in training", seen[np.isin(functions, reserved)]),
-        ("test function that was not reserved", kept_apart[~np.isin(evidence.functions(kept_apart), reserved)]),
+         seen[_among(evidence.hidden_keys(seen), evidence.hidden_keys(tested))]),
+        ("reserved function in training", seen[_among(functions, reserved)]),
+        ("test function that was not reserved", kept_apart[~_among(evidence.functions(kept_apart), reserved)]),
         ("target computes another function", split.train[differs]),
     ]  # fmt: skip
     return [evidence.finding(check, ids) for check, ids in checks]
+
+
+def _among(values: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """Mask of many values (n,) that are among a few."""
+    few = np.unique(few)
+    if not len(few):
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(few[np.minimum(np.searchsorted(few, values), len(few) - 1)] == values)
 
 
 def _region_findings(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""How far apart two samples of one space are: laws, neighbours, and what a classifier can tell.
+"""How far apart the laws of two samples of one space are: energy distance, MMD, transport.
 
 Every measure takes the vectors of a first (n, d) and a second (m, d) sample. Too few items are a `SplitError`,
 vectors that are no places a `ConfigurationError`.
@@ -6,20 +6,21 @@ vectors that are no places a `ConfigurationError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.spatial.distance import pdist
-from sklearn.neighbors import NearestNeighbors
 
 from synthlab.errors import ConfigurationError, SplitError
 
-_BLOCK = 1024
+BLOCK = 1024
+"""Items whose distances are held at a time."""
 _BANDWIDTH_ITEMS = 1000
 _DIRECTIONS_AT_ONCE = 16
-_ROUNDING, _TIE = 1e-6, 2e-6
-_PLACES_PER_RADIUS = 1 << 16
+_SMALL = 2048
+_SAME, _TIE = 1e-6, 1e-9
 
 Kernel = Callable[[np.ndarray], np.ndarray]
 
@@ -48,8 +49,18 @@ class TwoSample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Samples:
-    """Both samples, pooled, centred and divided by their root mean square distance from the centre."""
+class Samples:
+    """Both samples together, in units in which no measure loses digits.
+
+    Attributes
+    ----------
+    points
+        All items (n + m, d) float64, centred and divided by `scale`.
+    num_first
+        n: the first items are the first sample.
+    scale
+        Root mean square distance from the centre, in units of the space.
+    """
 
     points: np.ndarray
     num_first: int
@@ -57,19 +68,22 @@ class _Samples:
 
     @property
     def first(self) -> np.ndarray:
+        """Items of the first sample (n, d)."""
         return self.points[: self.num_first]
 
     @property
     def second(self) -> np.ndarray:
+        """Items of the second sample (m, d)."""
         return self.points[self.num_first :]
 
 
-def _samples(first: np.ndarray, second: np.ndarray, what: str, least: tuple[int, int]) -> _Samples:
+def pooled(first: np.ndarray, second: np.ndarray, what: str, least: tuple[int, int]) -> Samples:
+    """Both samples together, if `check_samples` finds nothing wrong with them."""
     check_samples(first, second, what, least)
     points = np.concatenate([first, second]).astype(np.float64)
     points -= points.mean(axis=0)
     scale = float(np.sqrt((points**2).sum(axis=1).mean())) or 1.0
-    return _Samples(points=points / scale, num_first=len(first), scale=scale)
+    return Samples(points=points / scale, num_first=len(first), scale=scale)
 
 
 def check_samples(first: np.ndarray, second: np.ndarray, what: str, least: tuple[int, int]) -> None:
@@ -105,6 +119,14 @@ def check_samples(first: np.ndarray, second: np.ndarray, what: str, least: tuple
         )
 
 
+def squared_distances(first: np.ndarray, second: np.ndarray, dtype: DTypeLike = np.float32) -> np.ndarray:
+    """Squared distances (n, m), of products in float64 in any case: places that agree must come out close to 0."""
+    lengths = [(rows**2).sum(axis=1)[:, None] for rows in (first, second)]
+    ones = [np.ones_like(column) for column in lengths]
+    squares = np.hstack([first, lengths[0], ones[0]]) @ np.hstack([-2 * second, ones[1], lengths[1]]).T
+    return np.maximum(squares, 0, out=np.empty(squares.shape, dtype=dtype), casting="same_kind")
+
+
 # ---------------------------------------------------------------- means over pairs, with permutations
 
 
@@ -122,10 +144,10 @@ def energy_distance(first: np.ndarray, second: np.ndarray, *, permutations: int 
     seed
         Decides them.
     """
-    samples = _samples(first, second, "the energy distance", (2, 2))
+    samples = pooled(first, second, "the energy distance", (2, 2))
     between, *within = _pair_means(samples, np.sqrt, permutations, seed)
     values = 2 * between - within[0] - within[1]
-    return _two_sample(values, between, within, samples, samples.scale)
+    return _two_sample(values, between, within, samples.scale)
 
 
 def mmd(
@@ -142,33 +164,32 @@ def mmd(
     permutations, seed
         As for `energy_distance`.
     """
-    samples = _samples(first, second, "MMD", (2, 2))
+    samples = pooled(first, second, "MMD", (2, 2))
     if bandwidth is not None and not 0 < bandwidth < np.inf:
         raise ConfigurationError(f"bandwidth {bandwidth}: use a positive length, or None for the median heuristic")
     width = _median_distance(samples.points, seed) if bandwidth is None else bandwidth / samples.scale
-    factor = np.float32(-0.5 / width**2)
+    factor = -0.5 / width**2
     between, *within = _pair_means(samples, lambda squares: np.exp(squares * factor), permutations, seed)
     values = within[0] + within[1] - 2 * between
-    return _two_sample(values, between, within, samples, 1.0, width * samples.scale)
+    return _two_sample(values, between, within, 1.0, width * samples.scale)
 
 
 def _median_distance(points: np.ndarray, seed: int) -> float:
     if len(points) > _BANDWIDTH_ITEMS:
         points = np.random.default_rng([seed, 2]).permutation(points)[:_BANDWIDTH_ITEMS]
     distances = pdist(points)
-    differing = distances[distances > _ROUNDING]
+    differing = distances[distances > _SAME]
     return float(np.median(differing)) if len(differing) else 1.0
 
 
 def _two_sample(
-    values: np.ndarray, between: np.ndarray, within: list[np.ndarray], samples: _Samples, unit: float,
-    bandwidth: float = np.nan,
-) -> TwoSample:  # fmt: skip
+    values: np.ndarray, between: np.ndarray, within: list[np.ndarray], unit: float, bandwidth: float = np.nan
+) -> TwoSample:
     """The first entries are those of the samples as given, the others those of permutations."""
     p_value = np.nan
     if len(values) > 1:
-        # relabellings that tie in exact arithmetic must tie here; errors of float32 average out over the items
-        slack = _TIE * between[0] / np.sqrt(len(samples.points))
+        # relabellings that tie in exact arithmetic must tie here, and small samples do
+        slack = _TIE * max(between[0], *(mean[0] for mean in within))
         p_value = (1 + int((values[1:] >= values[0] - slack).sum())) / len(values)
     one, other = (float(unit * mean[0]) for mean in within)
     return TwoSample(
@@ -177,53 +198,52 @@ def _two_sample(
     )  # fmt: skip
 
 
-def _pair_means(samples: _Samples, kernel: Kernel, permutations: int, seed: int) -> tuple[np.ndarray, ...]:
+def _pair_means(samples: Samples, kernel: Kernel, permutations: int, seed: int) -> tuple[np.ndarray, ...]:
     """Mean kernel across samples, within the first and within the second: as given, then for every permutation."""
     if permutations < 0:
         raise ConfigurationError(f"{permutations} permutations: use 0 (no p-value) or more")
     num, num_first = len(samples.points), samples.num_first
     num_second = num - num_first
-    labels = np.zeros((1 + permutations, num), dtype=np.float32)
+    dtype = np.float64 if num <= _SMALL else np.float32
+    labels = np.zeros((permutations, num), dtype=dtype)
     labels[:, :num_first] = 1
-    np.random.default_rng([seed, 1]).permuted(labels[1:], axis=1, out=labels[1:])
-    inside, sums = _quadratic_forms(samples.points, np.ascontiguousarray(labels.T), kernel)
-    reach = labels @ sums  # all pairs with one item in the first sample
-    between = (reach - inside) / (num_first * num_second)
-    outside = sums.sum() - 2 * reach + inside
-    return between, inside / (num_first * (num_first - 1)), outside / (num_second * (num_second - 1))
+    np.random.default_rng([seed, 1]).permuted(labels, axis=1, out=labels)
+    forms, sums = _kernel_sums(samples, np.ascontiguousarray(labels.T), kernel)
+    reach = labels @ sums.sum(axis=1)  # all pairs with one item in the first sample
+    parts = sums[:num_first].sum(axis=0), sums[num_first:].sum(axis=0)
+    inside = np.append(parts[0][0], forms)
+    across = np.append(parts[0][1], reach - forms)
+    outside = np.append(parts[1][1], sums.sum() - 2 * reach + forms)
+    pairs = num_first * num_second, num_first * (num_first - 1), num_second * (num_second - 1)
+    return across / pairs[0], inside / pairs[1], outside / pairs[2]
 
 
-def _quadratic_forms(points: np.ndarray, labels: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-    """Form a'Ka for every column a of the labels (N, P), and row sums of K (N,), K with an empty diagonal.
+def _kernel_sums(samples: Samples, labels: np.ndarray, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
+    """Form a'Ka for every column a of the labels (N, P), and row sums of K over either sample (N, 2).
 
-    K is never held as a whole: one pass over the blocks of its upper triangle serves all columns.
+    The diagonal of K counts as 0. K is never held as a whole: one pass over the blocks of its upper triangle
+    serves all columns.
     """
-    forms, sums = np.zeros(labels.shape[1]), np.zeros(len(points))
-    left, right = _factors(points)
-    starts = range(0, len(points), _BLOCK)
-    for rows in (slice(k, k + _BLOCK) for k in starts):
-        for columns in (slice(k, k + _BLOCK) for k in starts if k >= rows.start):
-            block = kernel(_squares(left[rows], right[columns]))
+    points, num, num_first = samples.points, len(samples.points), samples.num_first
+    forms, sums = np.zeros(labels.shape[1]), np.zeros((num, 2))
+    starts = range(0, num, BLOCK)
+    for rows in (slice(k, k + BLOCK) for k in starts):
+        for columns in (slice(k, k + BLOCK) for k in starts if k >= rows.start):
+            block = kernel(squared_distances(points[rows], points[columns], labels.dtype))
             if rows == columns:
                 np.fill_diagonal(block, 0)
             else:
-                sums[columns] += block.sum(axis=0, dtype=np.float64)
-            sums[rows] += block.sum(axis=1, dtype=np.float64)
+                sums[columns] += _side_sums(block.T, num_first - rows.start)
+            sums[rows] += _side_sums(block, num_first - columns.start)
             part = (labels[rows] * (block @ labels[columns])).sum(axis=0, dtype=np.float64)
             forms += part if rows == columns else 2 * part
     return forms, sums
 
 
-def _factors(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two matrices (N, d + 2) whose products are squared distances."""
-    norms, ones = (points**2).sum(axis=1), np.ones(len(points))
-    return np.column_stack([points, norms, ones]), np.column_stack([-2 * points, ones, norms])
-
-
-def _squares(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Squared distances as float32, of products in float64: places that agree must come out close to 0."""
-    squares = left @ right.T
-    return np.maximum(squares, 0, out=np.empty(squares.shape, dtype=np.float32), casting="same_kind")
+def _side_sums(block: np.ndarray, num_first: int) -> np.ndarray:
+    """Sums of every row (B, 2) over the columns of the first sample, and over the others."""
+    sides = np.split(block, [max(0, num_first)], axis=1)
+    return np.stack([side.sum(axis=1, dtype=np.float64) for side in sides], axis=1)
 
 
 # ---------------------------------------------------------------- transport
@@ -242,7 +262,7 @@ def sliced_wasserstein(first: np.ndarray, second: np.ndarray, *, num_directions:
     num_directions, seed
         Directions, uniform on the sphere, and their draw.
     """
-    samples = _samples(first, second, "the sliced Wasserstein distance", (1, 1))
+    samples = pooled(first, second, "the sliced Wasserstein distance", (1, 1))
     if num_directions < 1:
         raise ConfigurationError(f"{num_directions} directions: use at least 1")
     directions = np.random.default_rng([seed, 3]).standard_normal((num_directions, first.shape[1]))
@@ -258,137 +278,3 @@ def sliced_wasserstein(first: np.ndarray, second: np.ndarray, *, num_directions:
         one, other = (np.sort((some @ rows.T).astype(np.float32), axis=1) for rows in (samples.first, samples.second))
         total += float((np.abs(one[:, of_first] - other[:, of_second]) @ widths).sum())
     return samples.scale * total / num_directions
-
-
-# ---------------------------------------------------------------- neighbours
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NeighborRatios:
-    """How much farther test items lie from training items than these from each other.
-
-    Attributes
-    ----------
-    neighbors
-        The k of every column, (K,).
-    ratios
-        Distance to the k-th nearest training place over `scale`, float64 (m, K).
-    scale
-        Median distance of a training place to its k-th nearest other one (K,), in units of the space.
-    num_places
-        Distinct training places.
-    """
-
-    neighbors: tuple[int, ...]
-    ratios: np.ndarray
-    scale: np.ndarray
-    num_places: int
-
-    @property
-    def median(self) -> np.ndarray:
-        """Median ratio for every k, (K,); about 1 for equal laws."""
-        return np.median(self.ratios, axis=0)
-
-
-def knn_ratios(first: np.ndarray, second: np.ndarray, *, neighbors: Sequence[int] = (1, 5)) -> NeighborRatios:
-    """Distance of every second (test) item to the first (training) ones, relative to distances among these.
-
-    Copies of a training place count once: neighbours are other places, or else a set with many texts per
-    function would have no scale.
-
-    Parameters
-    ----------
-    first, second
-        Vectors (n, d) and (m, d); the first have more distinct places than the largest k.
-    neighbors
-        Which neighbours k, from 1 on.
-    """
-    if not neighbors or min(neighbors) < 1:
-        raise ConfigurationError(f"neighbours {tuple(neighbors)}: name at least one k from 1 on")
-    most = max(neighbors)
-    samples = _samples(first, second, "the neighbour ratio", (most + 1, 1))
-    places = _distinct(samples.first)
-    check_samples(places, samples.second, "the neighbour ratio among distinct places", (most + 1, 1))
-    chosen = np.array(neighbors) - 1
-    scale = np.median(_own_distances(places, most)[:, chosen], axis=0)
-    search = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(places)
-    distances = search.kneighbors(samples.second)[0][:, chosen]
-    return NeighborRatios(
-        neighbors=tuple(neighbors), ratios=distances / scale, scale=samples.scale * scale, num_places=len(places)
-    )
-
-
-def _own_distances(places: np.ndarray, most: int) -> np.ndarray:
-    """Distances (n, most) of distinct places to their nearest others."""
-    search = NearestNeighbors(n_neighbors=most + 1, algorithm="brute").fit(places)
-    return np.asarray(search.kneighbors(places)[0][:, 1:])
-
-
-def _distinct(points: np.ndarray) -> np.ndarray:
-    """The places among scaled points; those that agree to 2^-16 are one."""
-    rounded = np.round(points * _PLACES_PER_RADIUS).astype(np.int64)
-    return points[np.sort(np.unique(rounded, axis=0, return_index=True)[1])]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coverage:
-    """How well one sample fills the places of another (Naeem et al., ICML 2020).
-
-    Attributes
-    ----------
-    density
-        Mean number of balls around first places that hold a second place, over k; 1 on average for equal laws.
-    coverage
-        Share of these balls that hold any second place.
-    expected_coverage
-        Its expectation for equal laws without ties; 0.97 for k = 5 and large equal numbers.
-    num_first, num_second
-        Distinct places.
-    """
-
-    density: float
-    coverage: float
-    expected_coverage: float
-    num_first: int
-    num_second: int
-
-
-def density_coverage(
-    first: np.ndarray, second: np.ndarray, *, k: int = 5, equal_numbers: bool = False, seed: int = 0
-) -> Coverage:
-    """Density and coverage of the second sample in balls around the first that reach its k-th other place.
-
-    Copies of a place count once in either sample.
-
-    Parameters
-    ----------
-    first, second
-        Vectors (n, d), with more than k distinct places, and (m, d).
-    k
-        Neighbours within a ball, from 1 on.
-    equal_numbers, seed
-        Coverage grows with m / n. If true, the sample with more places is thinned to as many as the other has,
-        by seed; if not, hold coverage against `expected_coverage`.
-    """
-    if k < 1:
-        raise ConfigurationError(f"balls of {k} neighbours: use at least 1")
-    samples = _samples(first, second, "coverage", (k + 1, 1))
-    one, other = _distinct(samples.first), _distinct(samples.second)
-    if equal_numbers:
-        generator, num = np.random.default_rng([seed, 4]), min(len(one), len(other))
-        one, other = (places[generator.permutation(len(places))[:num]] for places in (one, other))
-    check_samples(one, other, "coverage among distinct places", (k + 1, 1))
-    radii = _own_distances(one, k)[:, -1]
-    bounds = (radii**2 * (1 + _ROUNDING)).astype(np.float32)  # the k-th neighbour itself lies in the closed ball
-    left, right = _factors(one)[0], _factors(other)[1]
-    held = np.zeros(len(one), dtype=np.int64)
-    for start in range(0, len(other), _BLOCK):
-        held += (_squares(left, right[start : start + _BLOCK]) <= bounds[:, None]).sum(axis=1)
-    ahead = np.arange(1, k + 1)
-    return Coverage(
-        density=float(held.sum() / (k * len(other))),
-        coverage=float((held > 0).mean()),
-        expected_coverage=float(1 - np.prod((len(one) - ahead) / (len(one) + len(other) - ahead))),
-        num_first=len(one),
-        num_second=len(other),
-    )

@@ -34,17 +34,13 @@ def forced_growth(
     ----------
     corpus, spaces, split
         A support split, its universe, and the spaces of its region.
-    extra
-        Further sizes beyond N.
-    max_texts
-        Refuse to read more texts than this.
-    progress
-        Show a progress bar.
+    extra, max_texts
+        Further sizes beyond N; refuse to read more texts than this.
 
     Returns
     -------
     pandas.DataFrame
-        One row per bound: size, texts (new at this size), forced (functions still without a text outside), share.
+        One row per bound: size, new texts, forced (functions still without a text outside), share.
 
     Raises
     ------

@@ -18,14 +18,8 @@ from tqdm.auto import tqdm
 from synthlab.errors import ArtifactError, ConfigurationError, SplitError
 from synthlab.spaces.compounds import divergences
 from synthlab.spaces.space import Space
-from synthlab.splits.distances import (
-    TwoSample,
-    density_coverage,
-    energy_distance,
-    knn_ratios,
-    mmd,
-    sliced_wasserstein,
-)
+from synthlab.splits.distances import TwoSample, energy_distance, mmd, sliced_wasserstein
+from synthlab.splits.neighbors import density_coverage, knn_ratios
 from synthlab.splits.separability import AUC, classifier_auc
 from synthlab.splits.split import Split
 from synthlab.universe.corpus import Corpus

@@ -13,7 +13,8 @@ _WIDTHS = (50, 12, 17, 16, 16, 12)
 def table(results: Results) -> str:
     """All sections, one below the other."""
     lines = [*_machine(results)]
-    for section in (_functions, _alone, _predictions, _texts, *[_evaluation] * bool(results["evaluation"]), _spaces):
+    evaluation = [_evaluation] * bool(results["evaluation"])
+    for section in (_functions, _alone, _predictions, _texts, *evaluation, _spaces, _maps, _mcd):
         lines += ["", *section(results)]
     missing = sorted({name for row in results["evaluation"] for name in row["left_out"]})
     lines += [""]
@@ -134,3 +135,31 @@ def _spaces(results: Results) -> Iterator[str]:
     yield _line("SPACES", "fit", "peak memory")
     for kind, r in results["spaces"].items():
         yield _line(f"  {kind}, {r['programs']:,} programs", _seconds(r["median_s"]), f"{r['peak_mib']:,.0f} MiB")
+    steps = results["spaces"]["syntactic"]
+    yield _line("PQ-GRAMS, one thread", "time", "ours", "plain Python", "ratio")
+    for name, title in (("profiles", "profiles"), ("distances", "pair distances")):
+        r = steps[name]
+        rates = _rate(r["per_s"]), _rate(r["plain"]["per_s"])
+        yield _line(f"  {r['number']:,} {title}", _seconds(r["median_s"]), *rates, f"{r['ratio']:.1f}")
+    r = steps["svd"]
+    yield _line("SINGULAR VECTORS", "time", "ARPACK", "ratio")
+    title = f"  {r['rows']:,} x {r['features']:,}, {r['axes']} axes"
+    yield _line(title, _seconds(r["median_s"]), _seconds(r["arpack"]["median_s"]), f"{r['ratio']:.1f}")
+
+
+def _maps(results: Results) -> Iterator[str]:
+    yield _line("MAPS of the syntactic space", "time", "another layout", "peak memory")
+    for r in results["maps"]:
+        seed = "unseeded" if r["seed"] is None else f"seed {r['seed']}"
+        again, peak = _seconds(r["another_layout"]["median_s"]), f"{r['peak_mib']:,.0f} MiB"
+        yield _line(f"  {r['points']:,} points, {r['fitted']:,} fitted, {seed}", _seconds(r["median_s"]), again, peak)
+
+
+def _mcd(results: Results) -> Iterator[str]:
+    yield _line("MAXIMUM COMPOUND DIVERGENCE", "time", "peak memory", "atoms", "compounds")
+    for row in results["mcd"].values():
+        yield f"{row['programs']:,} programs in {row['classes']:,} classes, {row['compounds']:,} compounds"
+        times = {"search": _seconds(row["median_s"]), "greedy": _seconds(row.get("greedy_s", 0.0))}
+        for name, found in row["divergence"].items():
+            memory = f"{row['peak_mib']:,.0f} MiB" if name == "search" else ""
+            yield _line(f"  {name}", times.get(name, ""), memory, f"{found['atom']:.4f}", f"{found['compound']:.3f}")

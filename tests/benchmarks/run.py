@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`
 
-from benchmarks import enumeration, evaluation, measure, report, spaces, texts
+from benchmarks import enumeration, evaluation, maps, mcd, measure, report, spaces, texts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,6 +35,12 @@ class Sizes:
     evaluations: tuple[tuple[int, int, int], ...] = ((5, 200_000, 64), (7, 200_000, 64), (7, 3_000, 4_096))
     """Leaves, programs and points."""
     subset: int = 300
+    maps: tuple[tuple[int | None, int, int | None], ...] = (
+        (3_000, 20_000, 0), (100_000, 100_000, 0), (None, 20_000, 0), (None, 20_000, None),
+    )  # fmt: skip
+    """Points shown (None: all), points fitted, and seed."""
+    mcd: tuple[int, int, int, int] = (5, 100_000, 4, 20_000)
+    """Leaves and programs of the search, and of its comparison with the published greedy algorithm."""
     table_bytes: int = 1 << 29
     copied_bytes: int = 1 << 28
 
@@ -42,6 +48,7 @@ class Sizes:
 QUICK = Sizes(
     plain_leaves=4, alone_leaves=(5,), text_leaves=3, numbering_leaves=(5,), numbered=1_000, sampled_leaves=40,
     sampled=100, evaluations=((5, 500, 64), (7, 20, 256)), subset=20, table_bytes=1 << 22, copied_bytes=1 << 20,
+    maps=((300, 100, 0),), mcd=(4, 2_000, 3, 1_500),
 )  # fmt: skip
 
 
@@ -59,6 +66,8 @@ def steps(sizes: Sizes, repeats: int) -> dict[str, Callable[[], Any]]:
             evaluation.bench_evaluation(repeats, *chosen, sizes.subset) for chosen in sizes.evaluations
         ],
         "spaces": lambda: spaces.bench_spaces(repeats, sizes.text_leaves),
+        "maps": lambda: maps.bench_maps(sizes.text_leaves, sizes.maps),
+        "mcd": lambda: mcd.bench_mcd(repeats, *sizes.mcd),
     }
 
 
