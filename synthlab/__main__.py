@@ -226,7 +226,8 @@ def _split_settings(options: argparse.Namespace, lab: Lab) -> tuple[str, dict[st
         "policy": options.policy, "seed": options.seed, "num_test": preset.num_test, "num_train": options.num_train
     }  # fmt: skip
     if options.kind == "mcd":
-        return "mcd", mcd.mcd_settings(**given)
+        fewer = {"num_programs": None} if lab.corpus.num_programs < mcd.NUM_PROGRAMS else {}
+        return "mcd", mcd.mcd_settings(**(given | fewer))
     given |= {
         "regime": options.regime, "num_cells": preset.num_cells, "cells": options.cells,
         "concentration": options.concentration, "match_size": options.match_size,

@@ -17,6 +17,7 @@ The stages, in order:
   embed       place programs (pq-grams, SVD) and functions (outputs, PCA)
   split       draw a train/test split that isolates one shift; save it under a name
   audit       recompute a saved split from its ids and look for leaks
+  shift       measure how far the tests of a saved split are from its training
   train       train a transformer on a saved split
   evaluate    pass@1 and pass@k of a trained run on every test set
   search      find a program for given outputs without a model

@@ -17,7 +17,7 @@ from synthlab import notebook_runner
 from synthlab.__main__ import main
 from synthlab.study.claims import Claim
 
-STAGES = ["enumerate", "sample", "embed", "split", "audit", "train", "evaluate", "search", "study", "run", "verify"]
+STAGES = ["enumerate", "sample", "embed", "split", "audit", "shift", "train", "evaluate", "search", "study", "run", "verify"]
 COMMANDS = [*STAGES, "parse", "same", "eval", "pqgram"]
 SMALL = ["--preset", "tiny", "--leaves", "3"]
 
@@ -255,6 +255,34 @@ def test_split_counts_its_parts_and_passes_its_audit(ask, filled):
     assert ask("audit", found["key"]) == report
 
 
+def test_every_rule_of_a_region_can_be_written(ask, filled):
+    region = ["--rule", "ball", "--region", "share=0.2", "--region", "centre=x * y"]
+    ball = ask("split", *SMALL, *region, "--name", "ball")
+    assert ball["train"] > 300
+    assert ask("audit", "ball", "--spaces")["passed"] is True
+    assert len(ask("audit", "ball", "--spaces")["checks"]) == len(ask("audit", "ball")["checks"]) + 2
+    other = ask("split", *SMALL, "--rule", "ball", "--region", "share=0.2", "--name", "other")
+    assert other["key"] != ball["key"]
+    matched = [ask("split", *SMALL, "--match", *by)["matched_id"] for by in (["size"], ["size", "degree", "labels"])]
+    assert matched[0] > matched[1]
+
+
+def test_compositional_and_divergent_splits_are_drawn_and_pass_their_audit(ask, filled):
+    for options in (["compositional", "--category", "order"], ["mcd"]):
+        found = ask("split", *SMALL, "--kind", *options)
+        assert ask("audit", found["split"])["passed"] is True
+        assert found["train"] > 100 and found["forced" if options[0] != "mcd" else "compound"] > 10
+
+
+def test_shift_is_measured_in_both_spaces_and_in_the_texts(ask, filled):
+    found = ask("shift", "products", *SMALL, "--sample", 100)
+    assert {row["space"] for row in found["measures"]} == {"syntactic", "semantic", "text"}
+    assert {"energy", "classifier_auc", "compound_divergence"} <= {row["measure"] for row in found["measures"]}
+    energy = {row["part"]: row["value"] for row in found["measures"]
+              if (row["space"], row["measure"]) == ("syntactic", "energy")}  # fmt: skip
+    assert energy["forced"] > energy["id"]
+
+
 def test_a_split_of_a_universe_by_nodes_is_audited_on_it(ask, empty):
     bound = ["--preset", "tiny", "--nodes", 5]
     found = ask("split", *bound, "--root", "*", "--name", "products")
@@ -382,6 +410,9 @@ BAD_STAGES = [
     ("split", *SMALL, "--space", "outer"), ("split", *SMALL, "--name", "../up"), ("split", "--preset", "huge"),
     ("split", *SMALL, "--rule", "quantile", "--quantile", "1"), ("split", *SMALL, "--rule", "quantile", "--axis", "99"),
     ("split", *SMALL, "--rule", "cluster", "--held", "20"), ("split", *SMALL, "--kind", "density"),
+    ("split", *SMALL, "--region", "colour=red"), ("split", *SMALL, "--region", "share"), ("shift", "nobody"),
+    ("split", *SMALL, "--kind", "compositional", "--category", "luck"), ("split", *SMALL, "--match", "luck"),
+    ("split", *SMALL, "--cells", "hexagons"), ("split", *SMALL, "--concentration", "-1"),
     ("audit", "nobody"), ("evaluate", "nobody"), ("train", "--split", "nobody"), ("study", "huge"),
     ("train", "--split", "products", "--steps", "0"), ("train", "--split", "products", "--model", "big"),
     ("train", "--split", "products", "--learning-rate", "0"), ("train", "--split", "products", "--batch-size", "0"),

@@ -29,6 +29,7 @@ from synthlab.splits.split import POLICIES, Split, check_pool, choose_targets, t
 from synthlab.splits.support import RESERVED_SHARE, _at_most
 from synthlab.universe.corpus import Corpus
 
+NUM_PROGRAMS = 20_000
 _SEARCHED_TOLERANCE, _SHARE_TOLERANCE = 0.002, 0.005
 _SLACKS, _DRAWS_PER_SEARCH = (0.98, 0.9, 0.7), 20
 _UNIT = 1 << 20
@@ -38,7 +39,7 @@ _HOT, _COLD, _MOST_FINAL_SWEEPS = 40.0, 0.1, 50
 
 def mcd_settings(
     *,
-    num_programs: int | None = 20_000,
+    num_programs: int | None = NUM_PROGRAMS,
     num_train: int | None = None,
     num_test: int = 1000,
     test_share: float = 0.2,

@@ -132,9 +132,10 @@ def _folds(groups: np.ndarray, kinds: np.ndarray, folds: int, generator: np.rand
 
 def _scores(vectors: np.ndarray, labels: np.ndarray, hidden: np.ndarray, seed: int) -> np.ndarray:
     """Scores of the hidden items by a classifier of the others."""
-    leaf = int(np.clip((~hidden).sum() // 20, 2, 20))
+    # small trees with large leaves: larger ones overfit weak shifts, and so would call too much alike
+    leaf = int(np.clip((~hidden).sum() // 20, 2, 50))
     model = HistGradientBoostingClassifier(
-        max_iter=60, learning_rate=0.15, max_leaf_nodes=15, min_samples_leaf=leaf, l2_regularization=1.0,
+        max_iter=60, learning_rate=0.1, max_leaf_nodes=8, min_samples_leaf=leaf, l2_regularization=1.0,
         early_stopping=False, random_state=seed,
     )  # fmt: skip
     # so little work per tree does not gain from threads, and on a busy machine they wait for each other

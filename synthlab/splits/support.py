@@ -85,20 +85,10 @@ def support_settings(
             f"share_alone {share_alone}: a share below 1 of a region of rule 'composed' that is not isolated"
         )
     return dict(
-        region=region.settings(),
-        region_text=region.describe(),
-        num_train=num_train,
-        num_test=num_test,
-        regime=regime,
-        num_cells=num_cells,
-        reserved=reserved,
-        policy=policy,
-        seed=seed,
-        match=list(match),
-        isolated=isolated,
-        share_alone=share_alone,
-        **draw_settings(cells, concentration, match_size),
-    )
+        region=region.settings(), region_text=region.describe(), num_train=num_train, num_test=num_test, regime=regime,
+        num_cells=num_cells, reserved=reserved, policy=policy, seed=seed, match=list(match), isolated=isolated,
+        share_alone=share_alone, **draw_settings(cells, concentration, match_size),
+    )  # fmt: skip
 
 
 def support_split(
