@@ -17,7 +17,9 @@ from synthlab import notebook_runner
 from synthlab.__main__ import main
 from synthlab.study.claims import Claim
 
-STAGES = ["enumerate", "sample", "embed", "split", "audit", "shift", "train", "evaluate", "search", "study", "run", "verify"]
+STAGES = [
+    "enumerate", "sample", "embed", "split", "audit", "shift", "train", "evaluate", "search", "study", "run", "verify"
+]  # fmt: skip
 COMMANDS = [*STAGES, "parse", "same", "eval", "pqgram"]
 SMALL = ["--preset", "tiny", "--leaves", "3"]
 

@@ -16,6 +16,20 @@ FIT_ROWS = 20_000
 _GRID_AXES = 2
 
 
+def check_cells(kind: str = CELLS[0], concentration: float = 0.0) -> None:
+    """Refuse cells that nobody can draw from.
+
+    Raises
+    ------
+    ConfigurationError
+        For an unknown kind, or a concentration that is negative or infinite.
+    """
+    if kind not in CELLS:
+        raise ConfigurationError(f"unknown cells {kind!r}: choose from {', '.join(CELLS)}")
+    if not 0 <= concentration < np.inf:
+        raise ConfigurationError(f"concentration {concentration}: use 0 (equal cells), 1 (as in the pool) or more")
+
+
 def space_cells(
     corpus: Corpus, space: Space, program_ids: np.ndarray, *, num_cells: int, seed: int, kind: str = "kmeans"
 ) -> np.ndarray:
@@ -44,8 +58,7 @@ def space_cells(
     ConfigurationError
         For an unknown kind.
     """
-    if kind not in CELLS:
-        raise ConfigurationError(f"unknown cells {kind!r}: choose from {', '.join(CELLS)}")
+    check_cells(kind)
     rows = program_ids if space.kind == SYNTACTIC else corpus.class_index[program_ids]
     unique, inverse = np.unique(rows, return_inverse=True)
     vectors = space.coordinates[unique]
@@ -107,8 +120,7 @@ def draw_from_cells(
     concentration
         Exponent, at least 0.
     """
-    if not 0 <= concentration < np.inf:
-        raise ConfigurationError(f"concentration {concentration}: use 0 (equal cells), 1 (as in the pool) or more")
+    check_cells(concentration=concentration)
     shuffled = generator.permutation(len(cells))
     _, labels = np.unique(cells[shuffled], return_inverse=True)
     order = np.argsort(labels, kind="stable")

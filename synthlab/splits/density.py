@@ -15,7 +15,7 @@ import pandas as pd
 
 from synthlab.errors import ConfigurationError
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
-from synthlab.splits.cells import CELLS, draw_from_cells, quotas, space_cells
+from synthlab.splits.cells import check_cells, draw_from_cells, quotas, space_cells
 from synthlab.splits.split import (
     Split,
     check_pool,
@@ -39,10 +39,7 @@ def draw_settings(cells: str, concentration: float, match_size: bool) -> dict[st
     ConfigurationError
         For unknown cells or a negative concentration.
     """
-    if cells not in CELLS:
-        raise ConfigurationError(f"unknown cells {cells!r}: choose from {', '.join(CELLS)}")
-    if not 0 <= concentration < np.inf:
-        raise ConfigurationError(f"concentration {concentration}: use 0 (equal cells), 1 (as in the pool) or more")
+    check_cells(cells, concentration)
     return {"cells": cells, "concentration": concentration, "match_size": match_size}
 
 

@@ -6,12 +6,16 @@ vectors that are no places a `ConfigurationError`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import DTypeLike
 from scipy.spatial.distance import pdist
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from synthlab.errors import ConfigurationError, SplitError
 
@@ -20,6 +24,7 @@ BLOCK = 1024
 _BANDWIDTH_ITEMS = 1000
 _DIRECTIONS_AT_ONCE = 16
 _SMALL = 2048
+_MOST_THREADS = 8
 _SAME, _TIE = 1e-6, 1e-9
 
 Kernel = Callable[[np.ndarray], np.ndarray]
@@ -224,19 +229,31 @@ def _kernel_sums(samples: Samples, labels: np.ndarray, kernel: Kernel) -> tuple[
     The diagonal of K counts as 0. K is never held as a whole: one pass over the blocks of its upper triangle
     serves all columns.
     """
-    points, num, num_first = samples.points, len(samples.points), samples.num_first
-    forms, sums = np.zeros(labels.shape[1]), np.zeros((num, 2))
-    starts = range(0, num, BLOCK)
-    for rows in (slice(k, k + BLOCK) for k in starts):
-        for columns in (slice(k, k + BLOCK) for k in starts if k >= rows.start):
-            block = kernel(squared_distances(points[rows], points[columns], labels.dtype))
-            if rows == columns:
-                np.fill_diagonal(block, 0)
-            else:
-                sums[columns] += _side_sums(block.T, num_first - rows.start)
-            sums[rows] += _side_sums(block, num_first - columns.start)
-            part = (labels[rows] * (block @ labels[columns])).sum(axis=0, dtype=np.float64)
-            forms += part if rows == columns else 2 * part
+    starts = range(0, len(samples.points), BLOCK)
+    work = partial(_block_sums, samples, labels, kernel)
+    if len(starts) == 1:
+        return work(0)
+    # the threads of a BLAS wait for each other at every block, which a busy machine makes slow; these do not
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        found = list(pool.map(work, starts))
+    forms, sums = (np.sum(parts, axis=0) for parts in zip(*found, strict=True))
+    return forms, sums
+
+
+def _block_sums(samples: Samples, labels: np.ndarray, kernel: Kernel, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the blocks of some rows, from the diagonal on, add to either result."""
+    points, num_first = samples.points, samples.num_first
+    forms, sums = np.zeros(labels.shape[1]), np.zeros((len(points), 2))
+    rows = slice(start, start + BLOCK)
+    for columns in (slice(k, k + BLOCK) for k in range(start, len(points), BLOCK)):
+        block = kernel(squared_distances(points[rows], points[columns], labels.dtype))
+        if rows == columns:
+            np.fill_diagonal(block, 0)
+        else:
+            sums[columns] += _side_sums(block.T, num_first - start)
+        sums[rows] += _side_sums(block, num_first - columns.start)
+        part = (labels[rows] * (block @ labels[columns])).sum(axis=0, dtype=np.float64)
+        forms += part if rows == columns else 2 * part
     return forms, sums
 
 

@@ -22,8 +22,9 @@ from synthlab.universe.corpus import Corpus
 
 MAX_AUC = 0.55
 """Separability up to which a split counts as isolated (see the definitions of splits)."""
-_ROUNDS = 12
+_ROUNDS = 20
 _DAMPING = 0.5
+_NOISE = 0.03
 _FOLDS = 4
 _FIT_ITEMS = 8_000
 _POOL_ITEMS = 200_000
@@ -54,13 +55,14 @@ class Isolated:
 
 @dataclass(frozen=True, eq=False)
 class _Items:
-    """Vectors in the other space and the class of each."""
+    """Rows of the other space, the vectors there, and the class of each."""
 
+    places: np.ndarray
     vectors: np.ndarray
     classes: np.ndarray
 
     def take(self, rows: np.ndarray) -> _Items:
-        return _Items(self.vectors[rows], self.classes[rows])
+        return _Items(self.places[rows], self.vectors[rows], self.classes[rows])
 
 
 def isolate(
@@ -107,8 +109,10 @@ def isolate(
         tested = chosen[1:]
         if len(tested[0]) < _MIN_TASKS or not len(chosen[0]):
             break
-        auc = max(_separability(pool.take(chosen[0]), items.take(rows), seed)
-                  for items, rows in zip(parts.values(), tested, strict=True))  # fmt: skip
+        sides = [(pool.take(chosen[0]), items.take(rows)) for items, rows in zip(parts.values(), tested, strict=True)]
+        auc = _separability(sides, seed)
+        if auc <= MAX_AUC + _NOISE:  # a try that seems to pass is judged by other folds than those that chose it
+            auc = float(np.mean([_separability(sides, seed + again) for again in (1, 2, 3)]))
         if best is None or auc < best.auc:
             named = dict(zip(tests, tested, strict=True))
             bins = {name: strata[k + 1][rows] for k, (name, rows) in enumerate(named.items())}
@@ -132,11 +136,15 @@ def _problem(best: Isolated | None, space: Space, tests: Mapping[str, np.ndarray
 
 def _items(corpus: Corpus, space: Space, texts: np.ndarray, classes: np.ndarray) -> _Items:
     rows = classes if space.kind == SEMANTIC else texts
-    return _Items(space.coordinates[rows], np.asarray(classes, dtype=np.int64))
+    return _Items(rows, space.coordinates[rows], np.asarray(classes, dtype=np.int64))
 
 
-def _separability(train: _Items, test: _Items, seed: int) -> float:
-    return classifier_auc(train.vectors, test.vectors, train.classes, test.classes, seed=seed).value
+def _separability(sides: list[tuple[_Items, _Items]], seed: int) -> float:
+    """Largest AUC of training against a test."""
+    return max(
+        classifier_auc(train.vectors, test.vectors, train.classes, test.classes, seed=seed).value
+        for train, test in sides
+    )
 
 
 def _log_odds(everything: list[_Items], weights: list[np.ndarray], generator: np.random.Generator) -> list[np.ndarray]:
@@ -163,7 +171,8 @@ def _log_odds(everything: list[_Items], weights: list[np.ndarray], generator: np
         known = np.unique(classes[seen])
         for k, items in enumerate(everything):
             fair = np.isin(items.classes, left_out) | ~np.isin(items.classes, known)
-            total[k][fair] += model.decision_function(items.vectors[fair])
+            _, first, inverse = np.unique(items.places[fair], return_index=True, return_inverse=True)
+            total[k][fair] += model.decision_function(items.vectors[fair][first])[inverse]
             unseen[k][fair] += 1
     return [value / np.maximum(1, num) for value, num in zip(total, unseen, strict=True)]
 

@@ -75,12 +75,7 @@ def classifier_auc(
     SplitError
         If a sample has fewer than two groups.
     """
-    check_samples(first, second, "a classifier", (2, 2))
-    if (len(first_groups), len(second_groups)) != (len(first), len(second)):
-        raise ConfigurationError(
-            f"groups of {len(first_groups):,} and {len(second_groups):,} items for samples of {len(first):,} and "
-            f"{len(second):,}: name the group of every item"
-        )
+    _check(first, second, len(first_groups), len(second_groups))
     if folds < 2 or max_items < 2:
         raise ConfigurationError(f"{folds} folds, {max_items} items: use at least 2 of each")
     generator = np.random.default_rng([seed, 5])
@@ -104,6 +99,15 @@ def classifier_auc(
         value=float(oriented[0]), low=float(low), high=float(high), per_fold=tuple(float(a[0]) for a in areas),
         num_first=len(kept[0]), num_second=len(kept[1]),
     )  # fmt: skip
+
+
+def _check(first: np.ndarray, second: np.ndarray, num_first_groups: int, num_second_groups: int) -> None:
+    check_samples(first, second, "a classifier", (2, 2))
+    if (num_first_groups, num_second_groups) != (len(first), len(second)):
+        raise ConfigurationError(
+            f"groups of {num_first_groups:,} and {num_second_groups:,} items for samples of {len(first):,} and "
+            f"{len(second):,}: name the group of every item"
+        )
 
 
 def _kinds(groups: np.ndarray, labels: np.ndarray) -> np.ndarray:

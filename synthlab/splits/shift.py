@@ -135,7 +135,17 @@ def shift_report(
     unknown = [name for name in chosen if name not in MEASURES]
     if unknown:
         raise ConfigurationError(f"unknown measure {unknown[0]!r}: choose from {', '.join(MEASURES)}")
-    spatial: _Families = {
+    spatial = _spatial(permutations, seed)
+    textual: _Families = {_DIVERGENCES: partial(_of_texts, corpus)}
+    programs = _drawn(split, corpus, spaces, sample, seed)
+    places = _places(corpus, spaces) | {TEXT: lambda ids: corpus.prefix[ids]}
+    families = {name: _asked(textual if name == TEXT else spatial, chosen) for name in places}
+    table = _compared(corpus, programs, places, families, progress)
+    return table[table["measure"].isin(chosen)].reset_index(drop=True)
+
+
+def _spatial(permutations: int, seed: int) -> _Families:
+    return {
         _ENERGY: partial(_of_two_samples, energy_distance, permutations=permutations, seed=seed),
         _MMD: partial(_of_two_samples, mmd, permutations=permutations, seed=seed),
         _TRANSPORT: partial(_of_transport, seed=seed),
@@ -143,12 +153,6 @@ def shift_report(
         _NEIGHBORS: _of_neighbors,
         _COVERAGE: partial(_of_coverage, seed=seed),
     }
-    textual: _Families = {_DIVERGENCES: partial(_of_texts, corpus)}
-    programs = _drawn(split, corpus, spaces, sample, seed)
-    places = _places(corpus, spaces) | {TEXT: lambda ids: corpus.prefix[ids]}
-    families = {name: _asked(textual if name == TEXT else spatial, chosen) for name in places}
-    table = _compared(corpus, programs, places, families, progress)
-    return table[table["measure"].isin(chosen)].reset_index(drop=True)
 
 
 def fast_shift(

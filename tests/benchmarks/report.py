@@ -14,7 +14,7 @@ def table(results: Results) -> str:
     """All sections, one below the other."""
     lines = [*_machine(results)]
     evaluation = [_evaluation] * bool(results["evaluation"])
-    for section in (_functions, _alone, _predictions, _texts, *evaluation, _spaces, _maps, _mcd):
+    for section in (_functions, _alone, _predictions, _texts, *evaluation, _spaces, _maps, _shift, _mcd):
         lines += ["", *section(results)]
     missing = sorted({name for row in results["evaluation"] for name in row["left_out"]})
     lines += [""]
@@ -153,6 +153,16 @@ def _maps(results: Results) -> Iterator[str]:
         seed = "unseeded" if r["seed"] is None else f"seed {r['seed']}"
         again, peak = _seconds(r["another_layout"]["median_s"]), f"{r['peak_mib']:,.0f} MiB"
         yield _line(f"  {r['points']:,} points, {r['fitted']:,} fitted, {seed}", _seconds(r["median_s"]), again, peak)
+
+
+def _shift(results: Results) -> Iterator[str]:
+    row = results["shift"]
+    yield _line("SHIFT of one part in two spaces", "time", "share", "peak memory")
+    title = f"  {row['num_train']:,} and {row['num_test']:,} items, {row['permutations']} permutations"
+    yield _line(title, _seconds(row["median_s"]), "", f"{row['peak_mib']:,.0f} MiB")
+    for name, r in row["measures"].items():
+        yield _line(f"    {name}", _seconds(r["median_s"]), f"{r['share']:.0%}")
+    yield _line("  live reading of all parts", _seconds(row["live"]["median_s"]))
 
 
 def _mcd(results: Results) -> Iterator[str]:

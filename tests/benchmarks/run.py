@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`
 
-from benchmarks import enumeration, evaluation, maps, mcd, measure, report, spaces, texts
+from benchmarks import enumeration, evaluation, maps, mcd, measure, report, shift, spaces, texts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,6 +39,8 @@ class Sizes:
         (3_000, 20_000, 0), (100_000, 100_000, 0), (None, 20_000, 0), (None, 20_000, None),
     )  # fmt: skip
     """Points shown (None: all), points fitted, and seed."""
+    shift: tuple[int, int, int] = (5, 10_000, 200)
+    """Leaves, items on either side, and permutations."""
     mcd: tuple[int, int, int, int] = (5, 100_000, 4, 20_000)
     """Leaves and programs of the search, and of its comparison with the published greedy algorithm."""
     table_bytes: int = 1 << 29
@@ -48,7 +50,7 @@ class Sizes:
 QUICK = Sizes(
     plain_leaves=4, alone_leaves=(5,), text_leaves=3, numbering_leaves=(5,), numbered=1_000, sampled_leaves=40,
     sampled=100, evaluations=((5, 500, 64), (7, 20, 256)), subset=20, table_bytes=1 << 22, copied_bytes=1 << 20,
-    maps=((300, 100, 0),), mcd=(4, 2_000, 3, 1_500),
+    maps=((300, 100, 0),), shift=(3, 20, 9), mcd=(4, 2_000, 3, 1_500),
 )  # fmt: skip
 
 
@@ -67,6 +69,7 @@ def steps(sizes: Sizes, repeats: int) -> dict[str, Callable[[], Any]]:
         ],
         "spaces": lambda: spaces.bench_spaces(repeats, sizes.text_leaves),
         "maps": lambda: maps.bench_maps(sizes.text_leaves, sizes.maps),
+        "shift": lambda: shift.bench_shift(repeats, *sizes.shift),
         "mcd": lambda: mcd.bench_mcd(repeats, *sizes.mcd),
     }
 

@@ -18,7 +18,7 @@ from synthlab.language.grammar import POLYNOMIAL
 RATIOS = {"ratio", "ratio_with_preparation", "without_rules_ratio"}
 SECTIONS = {
     "machine", "repeats", "load", "memory", "functions", "functions_alone", "texts", "streaming", "numbering",
-    "sampling", "evaluation", "spaces", "maps", "mcd",
+    "sampling", "evaluation", "spaces", "maps", "shift", "mcd",
 }  # fmt: skip
 
 

@@ -65,6 +65,18 @@ def test_mmd_is_the_double_loop_with_the_median_of_all_pairs(shape, bandwidth):
     assert math.isnan(found.p_value)
 
 
+@pytest.mark.parametrize("measure", [energy_distance, mmd])
+def test_blocks_in_single_precision_and_threads_change_neither_value_nor_p_value(measure, monkeypatch):
+    samples = gaussian(40, 4), gaussian(25, 4, 0.2, seed=1)
+    whole = measure(*samples, permutations=60)
+    monkeypatch.setattr(distances, "_SMALL", 0)
+    monkeypatch.setattr(distances, "BLOCK", 16)
+    found = measure(*samples, permutations=60)
+    assert str(found) == str(measure(*samples, permutations=60))
+    assert found.value == pytest.approx(whole.value, abs=1e-6)
+    assert 1 / 61 < found.p_value == whole.p_value < 1
+
+
 def test_bandwidth_of_many_items_is_the_median_of_a_sample():
     first, second = gaussian(1500), gaussian(900, seed=1)
     everything = stats.chi(df=3).median() * math.sqrt(2)  # differences of standard normal vectors
