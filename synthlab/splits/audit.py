@@ -1,9 +1,14 @@
-"""Leakage audit: recomputed from the saved ids and the grammar alone, never from what the splitter knew."""
+"""Leakage audit: recomputed from the saved ids, the grammar and the spaces, not from what the splitter knew.
+
+Taken on trust are only the list of reserved functions, and, without the spaces, the mask of a region cut in them.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -11,15 +16,16 @@ import pandas as pd
 from synthlab.errors import ArtifactError, SplitError
 from synthlab.language.grammar import Grammar, get_grammar
 from synthlab.language.identity import ResiduePoints, fingerprints, hidden_inputs, keys_of
-from synthlab.language.interpreter import Algebra, evaluate, number_algebra
-from synthlab.language.program import Program
+from synthlab.language.interpreter import Algebra, evaluate, grid_outputs, number_algebra
+from synthlab.language.program import Program, parse
 from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.spaces.embedding import embed
 from synthlab.spaces.space import Space
+from synthlab.splits.boundaries import fit_boundary
 from synthlab.splits.constructs import canonical_keys
 from synthlab.splits.isolation import MAX_AUC
 from synthlab.splits.regions import Region, texts_in
-from synthlab.splits.separability import AUC, classifier_auc
+from synthlab.splits.separability import classifier_auc
 from synthlab.splits.split import Split
 from synthlab.universe.corpus import Corpus
 from synthlab.universe.counting import program_counts, unrank
@@ -88,6 +94,11 @@ class _Evidence:
     def _numbered(self, keys: np.ndarray) -> np.ndarray:
         return self.numbers.number(keys, UNDEFINED_RESIDUE)[0]
 
+    @cached_property
+    def all_functions(self) -> np.ndarray:
+        """Functions of all texts of the universe."""
+        return self.functions(np.arange(self.num_programs))
+
     def hidden_keys(self, ids: np.ndarray) -> np.ndarray:
         """First key (P,) of the values on hidden inputs, computed by another arithmetic than identity."""
         keys = np.empty(len(ids), dtype=np.uint64)
@@ -99,6 +110,14 @@ class _Evidence:
     def canonical(self, ids: np.ndarray) -> np.ndarray:
         return canonical_keys(self.grammar, self.texts(ids))
 
+    def poles(self, ids: np.ndarray) -> np.ndarray:
+        """Mask of the texts that have no value at some point of the grid."""
+        found = np.zeros(len(ids), dtype=bool)
+        for start in range(0, len(ids) if self.grammar.partial else 0, _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            found[rows] = np.isnan(grid_outputs(self.grammar, self.texts(ids[rows]))).any(axis=1)
+        return found
+
     def finding(self, check: str, ids: np.ndarray) -> Finding:
         shown = self.texts(ids[:_NUM_NAMED]) if len(ids) else ()
         return check, len(ids), tuple(Program.from_row(self.grammar, row).infix_text() for row in shown)
@@ -109,10 +128,12 @@ def audit(split: Split, grammar: Grammar | None = None, spaces: Mapping[str, Spa
 
     Checks: parts are not empty; no tested text, tree up to the order of commutative operands, function, or
     behaviour on 64 hidden inputs is in training (nor any reserved function); targets compute what their programs
-    compute; tests other than forced are of reserved functions; no training or target text lies in the held-out region;
-    no forced function has a text outside it, and every ID function has one. Regions whose rule reads texts are
-    recomputed from the texts. Others are taken from the saved mask; where the spaces are given, the saved surface is
-    also asked of a fresh embedding of all trained and tested texts, and an isolated split must be one.
+    compute; everything is a function, and tested ones have no poles on the grid; tests other than forced are of
+    reserved functions; no training or target text lies in the held-out region; no forced function has a text outside
+    it, every ID function has one, and open functions have both; matched tests are parts of theirs. Regions whose
+    rule reads texts are recomputed from the texts. Others are taken from the saved mask; where the spaces are given,
+    their surface is fitted anew and asked of a fresh embedding of all texts of training and tests, and an isolated
+    split must be one.
 
     Parameters
     ----------
@@ -159,6 +180,7 @@ def _leaks(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[Finding]
     at = np.searchsorted(seen, split.train), np.searchsorted(seen, split.targets)
     differs = functions[at[0]] != functions[at[1]]
     unreserved = [ids for name, ids in split.tests.items() if "forced" not in name]
+    named = np.unique(np.concatenate([split.reserved, tested]))
     kept_apart = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *unreserved]))
     checks = [
         ("tested text in training", seen[_among(seen, tested)]),
@@ -170,6 +192,9 @@ def _leaks(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[Finding]
         ("reserved function in training", seen[_among(functions, reserved)]),
         ("test function that was not reserved", kept_apart[~_among(evidence.functions(kept_apart), reserved)]),
         ("target computes another function", split.train[differs]),
+        ("training text that is no function", seen[functions < 0]),
+        ("test function with a pole on the grid", tested[evidence.poles(tested)]),
+        ("class id that is no function", named[evidence.functions(named) < 0]),
     ]  # fmt: skip
     return [evidence.finding(check, ids) for check, ids in checks]
 
@@ -183,66 +208,83 @@ def _among(values: np.ndarray, few: np.ndarray) -> np.ndarray:
 
 
 def _region_findings(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[Finding]:
+    """What training and the tests have to do with the held-out region, over all texts of the universe."""
     held_out = split.held_out(evidence.num_programs)
     region = Region(**split.settings["region"])
-    if region.is_textual:
-        everything = evidence.texts(np.arange(evidence.num_programs))
-        held_out = held_out | texts_in(region, evidence.grammar, everything, evidence.bound[1])
-    outside_functions = evidence.functions(np.flatnonzero(~held_out))
-    nothing = np.empty(0, dtype=np.int64)
-    forced, in_distribution = (split.tests.get(part, nothing) for part in ("forced", "id"))
-    reachable = forced[np.isin(evidence.functions(forced), outside_functions)]
-    unreachable = in_distribution[~np.isin(evidence.functions(in_distribution), outside_functions)]
-    return [
-        evidence.finding("held-out text in training", seen[held_out[seen]]),
-        evidence.finding("forced function with a text outside the region", reachable),
-        evidence.finding("ID function without a text outside the region", unreachable),
-    ]
-
-
-def _space_findings(split: Split, evidence: _Evidence, seen: np.ndarray, spaces: Mapping[str, Space]) -> list[Finding]:
-    """The saved mask against the saved surface, at every text that was trained or tested on."""
-    for kind, key in split.settings.get("spaces", {}).items():
-        if kind not in spaces or spaces[kind].key != key:
-            raise ArtifactError(f"the split was drawn with {kind} space {key}: fit it with the same settings")
+    everything = np.arange(evidence.num_programs)
     findings = []
-    if split.boundaries:
-        forced = np.unique(split.tests["forced"])
-        inside = _margin(split, evidence, spaces, seen) > _TOLERANCE
-        outside = _margin(split, evidence, spaces, forced) < -_TOLERANCE
-        findings = [
-            evidence.finding("training text beyond the region's surface", seen[inside]),
-            evidence.finding("minimal text of a forced function before the region's surface", forced[outside]),
-        ]
-    if split.settings["isolated"]:
-        found = [_separability(split, evidence, spaces, part) for part in ("id", "forced")]
-        worst = max(found, key=lambda auc: auc.value)
-        # drawn below the bound, estimated anew on other folds: refused where it is surely above
-        check = f"isolated split that the other space separates (AUC {worst.value:.2f})"
-        findings.append((check, int(worst.low > MAX_AUC), ()))
+    if region.is_textual:
+        inside = texts_in(region, evidence.grammar, evidence.texts(everything), evidence.bound[1])
+        findings = [evidence.finding("saved mask that is not the region's", np.flatnonzero(inside != held_out))]
+        held_out = inside
+    functions = evidence.all_functions
+    findings.append(evidence.finding("held-out text in training", seen[held_out[seen]]))
+    inside, outside = (np.unique(functions[mask]) for mask in (held_out, ~held_out))
+    for part, ids in split.tests.items():
+        found = functions[ids]
+        reached, held = _among(found, outside), _among(found, inside)
+        if "forced" in part:
+            findings.append(evidence.finding(f"{part} function with a text outside the region", ids[reached]))
+        else:
+            findings.append(evidence.finding(f"{part} function without a text outside the region", ids[~reached]))
+        if part == "open":
+            findings.append(evidence.finding("open function without a text in the region", ids[~held]))
+        whole = split.tests.get(part.removeprefix("matched_"), ids)
+        if part.startswith("matched_") and len(ids) <= len(whole) < split.settings["num_test"]:
+            findings.append(evidence.finding(f"{part} function that its test lacks", ids[~_among(ids, whole)]))
     return findings
 
 
-def _margin(split: Split, evidence: _Evidence, spaces: Mapping[str, Space], ids: np.ndarray) -> np.ndarray:
+def _space_findings(split: Split, evidence: _Evidence, seen: np.ndarray, spaces: Mapping[str, Space]) -> list[Finding]:
+    """The saved mask against the region's surface, fitted anew and asked of freshly embedded texts."""
+    for kind, key in split.settings.get("spaces", {}).items():
+        if kind not in spaces or spaces[kind].key != key:
+            raise ArtifactError(f"the split was drawn with {kind} space {key}: fit it with the same settings")
+    findings, region = [], Region(**split.settings["region"])
+    if region.kinds:
+        tested = np.unique(np.concatenate([split.reserved, *split.tests.values()]))
+        everything = np.arange(evidence.num_programs)
+        of_tests = everything[_among(evidence.all_functions, evidence.functions(tested))]
+        asked = np.union1d(seen, of_tests)
+        asked = asked[~evidence.poles(asked)]  # which stand elsewhere than their function
+        margin = _margin(region, evidence, spaces, asked)
+        masked = split.held_out(evidence.num_programs)[asked]
+        wrong = np.where(masked, margin < -_TOLERANCE, margin > _TOLERANCE)
+        findings = [evidence.finding("saved mask that is not the surface's", asked[wrong])]
+    if split.settings["isolated"]:
+        findings.append(_isolation(split, evidence, spaces[region.other_space]))
+    return findings
+
+
+def _margin(region: Region, evidence: _Evidence, spaces: Mapping[str, Space], ids: np.ndarray) -> np.ndarray:
     """Largest margin (n,) of freshly embedded texts over the spaces that decide the region."""
+    surfaces = {}
+    for kind in region.kinds:
+        centre = None
+        if region.rule == "ball":
+            row = np.array([parse(evidence.grammar, region.centre).prefix], dtype=np.uint8)
+            centre = embed(spaces[kind], evidence.grammar, row)[0]
+        surfaces[kind] = fit_boundary(region, spaces[kind], centre)
     margins = np.full(len(ids), -np.inf)
     for start in range(0, len(ids), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         prefix = evidence.texts(ids[rows])
-        for kind, boundary in split.boundaries.items():
-            margin = boundary.margin(embed(spaces[kind], evidence.grammar, prefix))
-            margins[rows] = np.fmax(margins[rows], margin)
+        for kind, surface in surfaces.items():
+            margins[rows] = np.fmax(margins[rows], surface.margin(embed(spaces[kind], evidence.grammar, prefix)))
     return margins
 
 
-def _separability(split: Split, evidence: _Evidence, spaces: Mapping[str, Space], part: str) -> AUC:
-    """How well the space that does not decide the region tells training from a test, both embedded afresh."""
-    space = spaces[Region(**split.settings["region"]).other_space]
+def _isolation(split: Split, evidence: _Evidence, space: Space) -> Finding:
+    """How well the space that does not decide the region tells training, id and forced apart, embedded afresh."""
     taught = np.random.default_rng(0).permutation(split.targets)[:_ROWS_AT_ONCE]
-    sides = [(embed(space, evidence.grammar, evidence.texts(ids)), evidence.functions(ids))
-             for ids in (taught, split.tests[part])]  # fmt: skip
-    (first, first_groups), (second, second_groups) = sides
-    return classifier_auc(first, second, first_groups, second_groups)
+    sides = [
+        (np.round(embed(space, evidence.grammar, evidence.texts(ids)), 4), evidence.functions(ids))
+        for ids in (taught, split.tests["id"], split.tests["forced"])
+    ]
+    found = [classifier_auc(one[0], two[0], one[1], two[1]) for one, two in itertools.combinations(sides, 2)]
+    worst = max(found, key=lambda auc: auc.value)
+    # drawn below the bound, estimated anew on other folds: refused where it is surely above
+    return f"isolated split that the other space separates (AUC {worst.value:.2f})", int(worst.low > MAX_AUC), ()
 
 
 def audit_corpus(split: Split, corpus: Corpus, spaces: Mapping[str, Space] | None = None) -> AuditReport:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 from sklearn.cluster import MiniBatchKMeans
 
 from synthlab.errors import ConfigurationError
@@ -164,7 +164,12 @@ def _hull(region: Region, space: Space, placed: np.ndarray) -> np.ndarray:
     if len(core) <= region.num_axes:
         raise ConfigurationError(f"{len(core)} central places span no hull in {region.num_axes} axes: lower the share")
     # a point of the hull itself is not outside: facets are moved outwards by less than coordinates resolve
-    facets = ConvexHull(core).equations.copy()
+    try:
+        facets = ConvexHull(core).equations.copy()
+    except QhullError:
+        raise ConfigurationError(
+            f"the {len(core):,} central places lie flat and span no hull in {region.num_axes} axes: use fewer axes"
+        ) from None
     facets[:, -1] -= 1e-9
     return facets
 

@@ -75,13 +75,18 @@ def space_cells(
 
 def _grid_cells(fitted: np.ndarray, vectors: np.ndarray, num_cells: int) -> np.ndarray:
     num_axes = min(_GRID_AXES, vectors.shape[1])
-    steps = int(np.ceil(round(num_cells ** (1 / num_axes), 9)))
+    steps = grid_steps(num_cells) if num_axes == _GRID_AXES else num_cells
     cells = np.zeros(len(vectors), dtype=np.int64)
     for axis in range(num_axes):
         low, high = np.quantile(fitted[:, axis], [0.01, 0.99])
         share = (vectors[:, axis] - low) / max(high - low, 1e-12)
         cells = cells * steps + np.clip((share * steps).astype(np.int64), 0, steps - 1)
     return cells
+
+
+def grid_steps(num_cells: int) -> int:
+    """Intervals per axis of a grid with at least so many cells."""
+    return int(np.ceil(round(num_cells ** (1 / _GRID_AXES), 9)))
 
 
 def farthest_points(vectors: np.ndarray, num: int, seed: int) -> np.ndarray:
@@ -129,7 +134,7 @@ def draw_from_cells(
     turn = np.empty(len(cells), dtype=np.float64)
     turn[order] = np.arange(len(cells)) - starts[labels[order]]
     cell_order = generator.permutation(len(sizes))
-    places = (turn + 0.5) / sizes[labels].astype(np.float64) ** concentration
+    places = np.log(turn + 0.5) - concentration * np.log(sizes[labels])
     first = np.lexsort((cell_order[labels], places))[:num]
     return shuffled[first]
 

@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 
 from synthlab.errors import ConfigurationError
-from synthlab.language.program import infix_texts
 from synthlab.spaces.space import SEMANTIC, Space
+from synthlab.splits.boundaries import fit_boundary
 from synthlab.splits.matching import texts_per_class
-from synthlab.splits.regions import Region, hold_out
+from synthlab.splits.regions import Region, centre_of, hold_out
 from synthlab.universe.corpus import Corpus
 
 _RULES = ("cluster", "quantile", "ball")
 _DIRECTION_AXES = 8
 _TRIES = 400
+_TRIES_EACH = 8
 
 
 def regions(
@@ -40,7 +41,7 @@ def regions(
         ``cluster``: unions of k-means clusters, drawn until their mass fits; ``quantile``: half-spaces along random
         directions; ``ball``: the nearest to a random program.
     num_clusters, tolerance
-        For ``cluster``: how fine the space is cut, and how far a mass may be off.
+        How finely ``cluster`` cuts the space; how far any mass may be off.
     seed
         Decides the draw.
 
@@ -53,12 +54,36 @@ def regions(
         raise ConfigurationError(f"comparable regions of rule {rule!r}: choose from {', '.join(_RULES)}")
     if num < 1 or not 0 < mass < 1:
         raise ConfigurationError(f"{num} regions of mass {mass}: at least one, of a mass between 0 and 1")
+    if seed < 0:
+        raise ConfigurationError(f"seed {seed}: use a number from 0 on")
     generator = np.random.default_rng([seed, 11])
-    if rule == "quantile":
-        return [_half_space(spaces[space], space, mass, generator) for _ in range(num)]
-    if rule == "ball":
-        return _balls(corpus, spaces[space], space, mass, num, generator)
-    return _unions(corpus, spaces, space, mass, num, num_clusters, tolerance, seed, generator)
+    if space not in spaces:
+        raise ConfigurationError(f"there is no space {space!r}: choose from {', '.join(spaces)}")
+    if rule == "cluster":
+        return _unions(corpus, spaces, space, mass, num, num_clusters, tolerance, seed, generator)
+    return _of_one_mass(corpus, spaces, space, mass, num, rule, tolerance, generator)
+
+
+def _of_one_mass(
+    corpus: Corpus, spaces: Mapping[str, Space], name: str, mass: float, num: int, rule: str, tolerance: float,
+    generator: np.random.Generator,
+) -> list[Region]:  # fmt: skip
+    """Half-spaces or balls that hold the mass, ties or not, and different rows."""
+    space, found = spaces[name], dict[bytes, Region]()
+    placed = ~np.isnan(space.coordinates[:, 0])
+    for _ in range(_TRIES_EACH * num):
+        region = _half_space(space, name, mass, generator)
+        if rule == "ball":
+            region = _ball(corpus, space, name, mass, generator)
+        rows = fit_boundary(region, space, centre_of(region, corpus, space)).contains(space.coordinates)
+        if abs(rows.sum() / placed.sum() - mass) <= tolerance:
+            found.setdefault(np.packbits(rows).tobytes(), region)
+        if len(found) == num:
+            return list(found.values())
+    raise ConfigurationError(
+        f"{len(found)} of {num} different regions of rule {rule!r} have mass {mass} within {tolerance}: "
+        "use rule 'cluster', or a larger tolerance"
+    )
 
 
 def _half_space(space: Space, name: str, mass: float, generator: np.random.Generator) -> Region:
@@ -71,16 +96,11 @@ def _half_space(space: Space, name: str, mass: float, generator: np.random.Gener
     return Region(space=name, rule="quantile", quantile=round(1 - mass, 6), direction=direction)
 
 
-def _balls(
-    corpus: Corpus, space: Space, name: str, mass: float, num: int, generator: np.random.Generator
-) -> list[Region]:
-    rows = np.flatnonzero(~np.isnan(space.coordinates[:, 0]))
-    if len(rows) < num:
-        raise ConfigurationError(f"{num} balls asked around {len(rows):,} places: ask for fewer")
-    middles = generator.choice(rows, size=num, replace=False)
-    ids = corpus.class_id[middles] if space.kind == SEMANTIC else middles
-    texts = infix_texts(corpus.grammar, corpus.prefix[ids])
-    return [Region(space=name, rule="ball", centre=text, share=mass) for text in texts]
+def _ball(corpus: Corpus, space: Space, name: str, mass: float, generator: np.random.Generator) -> Region:
+    """The nearest to a random program, or to a random class's minimal text."""
+    middle = generator.choice(np.flatnonzero(~np.isnan(space.coordinates[:, 0])))
+    program = corpus.class_id[middle] if space.kind == SEMANTIC else middle
+    return Region(space=name, rule="ball", centre=corpus.program(int(program)).infix_text(), share=mass)
 
 
 def _unions(

@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from synthlab.errors import ConfigurationError
+from synthlab.language.measure import sizes_of
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
-from synthlab.splits.cells import check_cells, draw_from_cells, quotas, space_cells
+from synthlab.splits.cells import check_cells, draw_from_cells, grid_steps, quotas, space_cells
 from synthlab.splits.split import (
     Split,
     check_pool,
@@ -106,10 +107,13 @@ def draw_by_regime(
     generator = np.random.default_rng([seed, 2])
     if not settings["match_size"]:
         return pool[draw_from_cells(cells, num, generator, concentration=concentration)]
-    sizes = corpus.leaves[choose_targets(corpus, pool, pool, settings["policy"])] if strata is None else strata
+    if strata is None:
+        taught = corpus.prefix[choose_targets(corpus, pool, pool, settings["policy"])]
+        strata = sizes_of(corpus.grammar, taught, corpus.measure)
     chosen = []
-    for size, quota in zip(np.unique(sizes), quotas(np.unique(sizes, return_counts=True)[1], num), strict=True):
-        rows = np.flatnonzero(sizes == size)
+    sizes, counts = np.unique(strata, return_counts=True)
+    for size, quota in zip(sizes, quotas(counts, num), strict=True):
+        rows = np.flatnonzero(strata == size)
         chosen.append(rows[draw_from_cells(cells[rows], int(quota), generator, concentration=concentration)])
     return pool[generator.permutation(np.concatenate(chosen))]
 
@@ -146,6 +150,8 @@ def density_settings(
         Share of classes kept for tests; which text of a class is learned; decides every draw.
     """
     regime_spaces(regime)
+    if num_train is None:
+        raise ConfigurationError("a density split needs a number of training programs: say num_train")
     return dict(
         regime=regime,
         num_train=num_train,
@@ -176,7 +182,7 @@ def density_split(corpus: Corpus, spaces: Mapping[str, Space], settings: dict[st
         If the pool is smaller than the training set.
     """
     check_sizes(settings)
-    settings = with_spaces(settings, spaces, density_spaces(settings))
+    settings = with_spaces(settings, corpus, spaces, density_spaces(settings))
     reserved = reserve_classes(corpus, settings["reserved"], settings["seed"])
     nothing = np.zeros(corpus.num_programs, dtype=bool)
     pool = training_pool(corpus, reserved, nothing)
@@ -202,7 +208,10 @@ def density_spaces(_settings: Mapping[str, Any]) -> tuple[str, ...]:
 def _tests(
     corpus: Corpus, spaces: Mapping[str, Space], pool: np.ndarray, settings: dict[str, Any]
 ) -> dict[str, np.ndarray]:
-    changed = settings | {"num_cells": max(2, settings["num_cells"] * 7 // 10), "seed": settings["seed"] + 1}
+    num_cells = settings["num_cells"] * 7 // 10
+    if num_cells < 2 or grid_steps(num_cells) == grid_steps(settings["num_cells"]):
+        num_cells = (grid_steps(settings["num_cells"]) + 1) ** 2  # few cells: more of them, since fewer are the same
+    changed = settings | {"num_cells": num_cells, "seed": settings["seed"] + 1}
     num, sizes = min(settings["num_test"], len(pool)), corpus.minimal_size[corpus.class_index[pool]]
     drawn = {r: draw_by_regime(corpus, spaces, pool, r, num, changed, strata=sizes) for r in REGIMES}
     return {regime: corpus.class_id[corpus.class_index[ids]] for regime, ids in drawn.items()}

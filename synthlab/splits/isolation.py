@@ -7,12 +7,14 @@ strata: Rosenbaum and Rubin, Biometrika 70, 1983), again and again on what is le
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import GroupKFold
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from synthlab.errors import SplitError
 from synthlab.spaces.space import SEMANTIC, Space
@@ -25,12 +27,15 @@ MAX_AUC = 0.55
 _ROUNDS = 20
 _DAMPING = 0.5
 _NOISE = 0.03
+_QUESTIONS = ((0, 1, 1), (None, 0, 1))
+"""Labels of training, id and forced: is it tested, and which test is it?"""
 _FOLDS = 4
 _FIT_ITEMS = 8_000
 _POOL_ITEMS = 200_000
 _MIN_TASKS = 30
 _TASKS_PER_STRATUM = 15
 _MAX_STRATA = 24
+_TEST_STRATA = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +49,7 @@ class Isolated:
     tests, strata
         Per test set, positions among its classes, and the stratum of each.
     auc
-        Largest separability of training and a test set in the other space, cross-validated.
+        Largest separability of any two parts in the other space, cross-validated.
     """
 
     train: np.ndarray
@@ -68,9 +73,10 @@ class _Items:
 def isolate(
     corpus: Corpus, space: Space, texts: np.ndarray, tests: Mapping[str, np.ndarray], num_train: int | None, seed: int
 ) -> Isolated:
-    """Choose training programs and tests with equal shares in the strata of another space.
+    """Choose training programs, id and forced tests with equal shares in the strata of another space.
 
-    All test sets get the same number of classes in every stratum, and training proportional numbers.
+    Strata are of two log-odds: of being tested rather than trained on, and of being forced rather than id. Both
+    tests get the same number of classes in every stratum, and training proportional numbers.
 
     Parameters
     ----------
@@ -79,7 +85,7 @@ def isolate(
     texts
         Ids of the texts that the pool would teach (P,).
     tests
-        Class rows per test set.
+        Class rows of the id and the forced test.
     num_train
         Training programs; None takes as many as leave half of the tasks.
     seed
@@ -95,26 +101,27 @@ def isolate(
     pool = _items(corpus, space, texts[candidates], corpus.class_index[texts[candidates]])
     parts = {name: _items(corpus, space, corpus.class_id[rows], rows) for name, rows in tests.items()}
     everything = [pool, *parts.values()]
-    odds = [np.zeros(len(items.classes)) for items in everything]
+    short = {name: len(items.classes) for name, items in parts.items() if len(items.classes) < _MIN_TASKS}
+    if short or len(pool.classes) < _MIN_TASKS:
+        raise SplitError(_problem(None, space, tests, len(texts)))
+    num_tasks, best = min(len(rows) for rows in tests.values()), None
+    odds = np.zeros((2, sum(len(items.classes) for items in everything)))
     weights = [np.ones(len(items.classes)) for items in everything]
-    best: Isolated | None = None
     for turn in range(_ROUNDS):
-        added = _log_odds(everything, weights, generator)
         step = 1.0 if turn < 2 else _DAMPING
-        odds = [one + step * other for one, other in zip(odds, added, strict=True)]
-        strata = _strata(odds, min(len(rows) for rows in tests.values()))
+        odds += step * np.stack([_log_odds(everything, labels, weights, generator) for labels in _QUESTIONS])
+        strata = _strata(odds, everything, num_tasks)
         numbers = _matched(strata, num_train)
         weights = [_weights(labels, per) for labels, per in zip(strata, numbers, strict=True)]
         chosen = [_draw(labels, per, generator) for labels, per in zip(strata, numbers, strict=True)]
-        tested = chosen[1:]
-        if len(tested[0]) < _MIN_TASKS or not len(chosen[0]):
+        if len(chosen[1]) < _MIN_TASKS or len(chosen[0]) < _MIN_TASKS:
             break
-        sides = [(pool.take(chosen[0]), items.take(rows)) for items, rows in zip(parts.values(), tested, strict=True)]
-        auc = _separability(sides, seed)
+        kept = [items.take(rows) for items, rows in zip(everything, chosen, strict=True)]
+        auc = _separability(kept, seed)
         if auc <= MAX_AUC + _NOISE:  # a try that seems to pass is judged by other folds than those that chose it
-            auc = float(np.mean([_separability(sides, seed + again) for again in (1, 2, 3)]))
+            auc = float(np.mean([_separability(kept, seed + again) for again in (1, 2, 3)]))
         if best is None or auc < best.auc:
-            named = dict(zip(tests, tested, strict=True))
+            named = dict(zip(tests, chosen[1:], strict=True))
             bins = {name: strata[k + 1][rows] for k, (name, rows) in enumerate(named.items())}
             best = Isolated(candidates[chosen[0]], named, bins, auc)
         if auc <= MAX_AUC:
@@ -136,52 +143,66 @@ def _problem(best: Isolated | None, space: Space, tests: Mapping[str, np.ndarray
 
 def _items(corpus: Corpus, space: Space, texts: np.ndarray, classes: np.ndarray) -> _Items:
     rows = classes if space.kind == SEMANTIC else texts
-    return _Items(rows, space.coordinates[rows], np.asarray(classes, dtype=np.int64))
+    # what rounding leaves of a zero depends on the machine, and trees would split there
+    return _Items(rows, np.round(space.coordinates[rows], 4), np.asarray(classes, dtype=np.int64))
 
 
-def _separability(sides: list[tuple[_Items, _Items]], seed: int) -> float:
-    """Largest AUC of training against a test."""
+def _separability(kept: list[_Items], seed: int) -> float:
+    """Largest AUC of any two parts."""
     return max(
-        classifier_auc(train.vectors, test.vectors, train.classes, test.classes, seed=seed).value
-        for train, test in sides
+        classifier_auc(one.vectors, two.vectors, one.classes, two.classes, seed=seed).value
+        for one, two in itertools.combinations(kept, 2)
     )
 
 
-def _log_odds(everything: list[_Items], weights: list[np.ndarray], generator: np.random.Generator) -> list[np.ndarray]:
-    """Log-odds of being tested rather than trained on, by classifiers that have not seen the item's class.
+def _log_odds(
+    everything: list[_Items], labels: tuple[int | None, ...], weights: list[np.ndarray], generator: np.random.Generator
+) -> np.ndarray:
+    """Log-odds of every item of all parts for label 1 against 0, by classifiers that have not seen the item's class.
 
     Items are drawn by their share in the matched parts, so that many stand for the few that a match keeps.
     """
-    sampled = [
-        generator.choice(len(shares), size=min(_FIT_ITEMS, 4 * len(shares)), p=shares / shares.sum())
-        for shares in weights
-    ]
-    fitted = [items.take(rows) for items, rows in zip(everything, sampled, strict=True)]
+    asked = [k for k, label in enumerate(labels) if label is not None]
+    sampled = {
+        k: generator.choice(len(weights[k]), size=min(_FIT_ITEMS, 4 * len(weights[k])), p=weights[k] / weights[k].sum())
+        for k in asked
+    }
+    fitted = [everything[k].take(sampled[k]) for k in asked]
     vectors = np.concatenate([items.vectors for items in fitted])
     classes = np.concatenate([items.classes for items in fitted])
-    tested = np.repeat([0] + [1] * (len(fitted) - 1), [len(items.classes) for items in fitted])
+    answers = np.repeat([labels[k] for k in asked], [len(items.classes) for items in fitted]).astype(np.int64)
     folds = GroupKFold(_FOLDS, shuffle=True, random_state=int(generator.integers(1 << 30)))
-    total = [np.zeros(len(items.classes)) for items in everything]
-    unseen = [np.zeros(len(items.classes)) for items in everything]
-    for seen, hidden in folds.split(vectors, tested, classes):
-        model = HistGradientBoostingClassifier(
-            max_iter=60, max_leaf_nodes=15, learning_rate=0.1, l2_regularization=1.0, random_state=0
-        ).fit(vectors[seen], tested[seen])
-        left_out = np.unique(classes[hidden])
-        known = np.unique(classes[seen])
-        for k, items in enumerate(everything):
-            fair = np.isin(items.classes, left_out) | ~np.isin(items.classes, known)
-            _, first, inverse = np.unique(items.places[fair], return_index=True, return_inverse=True)
-            total[k][fair] += model.decision_function(items.vectors[fair][first])[inverse]
-            unseen[k][fair] += 1
-    return [value / np.maximum(1, num) for value, num in zip(total, unseen, strict=True)]
+    places, owners, at = _distinct(everything)
+    total, unseen = np.zeros(len(owners)), np.zeros(len(owners))
+    for seen, hidden in folds.split(vectors, answers, classes):
+        with threadpool_limits(1, user_api="openmp"):  # on busy cores several threads take longer than one
+            model = HistGradientBoostingClassifier(
+                max_iter=60, max_leaf_nodes=15, learning_rate=0.1, l2_regularization=1.0, random_state=0
+            ).fit(vectors[seen], answers[seen])
+            fair = np.isin(owners, classes[hidden]) | ~np.isin(owners, classes[seen])
+            total[fair] += model.decision_function(places[fair])
+            unseen[fair] += 1
+    return (total / np.maximum(1, unseen))[at]
 
 
-def _strata(odds: list[np.ndarray], num_tasks: int) -> list[np.ndarray]:
-    """Strata by quantiles of the tests' log-odds; finer where there are many tasks."""
-    num_strata = int(np.clip(num_tasks // _TASKS_PER_STRATUM, 4, _MAX_STRATA))
-    ends = np.quantile(np.concatenate(odds[1:]), np.linspace(0, 1, num_strata + 1)[1:-1])
-    return [np.searchsorted(ends, one) for one in odds]
+def _distinct(everything: list[_Items]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vectors and classes of the distinct places of all parts, and where each item stands among them."""
+    places = np.concatenate([items.places for items in everything])
+    _, first, at = np.unique(places, return_index=True, return_inverse=True)
+    vectors = np.concatenate([items.vectors for items in everything])
+    return vectors[first], np.concatenate([items.classes for items in everything])[first], at
+
+
+def _strata(odds: np.ndarray, everything: list[_Items], num_tasks: int) -> list[np.ndarray]:
+    """Strata of every part by quantiles of the tests' log-odds for both questions; finer where there are many tasks."""
+    num_trained = len(everything[0].classes)
+    counts = int(np.clip(num_tasks // _TASKS_PER_STRATUM, 4, _MAX_STRATA)), _TEST_STRATA
+    labels = np.zeros(odds.shape[1], dtype=np.int64)
+    for values, num in zip(odds, counts, strict=True):
+        ends = np.quantile(values[num_trained:], np.linspace(0, 1, num + 1)[1:-1])
+        labels = labels * num + np.searchsorted(ends, values)
+    ends = np.cumsum([len(items.classes) for items in everything])[:-1]
+    return np.split(labels, ends)
 
 
 def _matched(strata: list[np.ndarray], num_train: int | None) -> list[np.ndarray]:

@@ -122,10 +122,8 @@ class Region:
     place: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("direction", "box", "groups"):  # lists, as JSON has them, are as good
-            object.__setattr__(self, name, tuple(tuple(part) for part in getattr(self, name)))
-        for name in ("held", "upper", "lower"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("direction", "box", "groups", "held", "upper", "lower"):  # lists, as JSON has them, are as good
+            object.__setattr__(self, name, _tuples(name, getattr(self, name)))
         if self.space not in _SPACES:
             raise ConfigurationError(f"unknown space {self.space!r}: choose from {', '.join(_SPACES)}")
         if self.rule not in RULES:
@@ -134,9 +132,33 @@ class Region:
             raise ConfigurationError(f"a rule on texts ({self.rule}) is a region of the syntactic space")
         if self.rule == PLACEBO and self.space != SEMANTIC:
             raise ConfigurationError("a placebo holds out whole classes: use space='semantic'")
-        self._check_numbers()
+        for name, rule in (("held", "cluster"), ("direction", "quantile"), ("box", "box")):
+            if getattr(self, name) and self.rule != rule:
+                raise ConfigurationError(f"{name} belongs to the rule {rule!r}, not to {self.rule!r}: leave it out")
+        try:
+            self._check_numbers()
+        except ConfigurationError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"a parameter of the region has the wrong type ({error}): look at help(Region)"
+            ) from None
 
     def _check_numbers(self) -> None:
+        whole = {name: getattr(self, name) for name in ("axis", "seed", "num_clusters", "num_held", "num_axes", "size")}
+        whole |= {"place": self.place or 0} | {f"held[{k}]": number for k, number in enumerate(self.held)}
+        whole |= {
+            f"{name}[{k}]": part[0] for name in ("box", "direction") for k, part in enumerate(getattr(self, name))
+        }
+        for name, number in whole.items():
+            if isinstance(number, bool) or not isinstance(number, int | np.integer):
+                raise ConfigurationError(f"{name} {number!r}: use a whole number")
+        if self.seed < 0 or (self.place or 0) < 0:
+            raise ConfigurationError(f"seed {self.seed}, place {self.place}: use numbers from 0 on")
+        if any(len(part) != 3 for part in self.box) or any(len(part) != 2 for part in self.direction):
+            raise ConfigurationError("a box is written (axis, low, high) per axis, a direction (axis, weight)")
+        for number in [x for part in (*self.box, *self.direction) for x in part[1:]]:
+            float(number)
         for name, number in (("quantile", self.quantile), ("share", self.share)):
             if not 0 < number < 1:
                 raise ConfigurationError(f"{name} {number}: use a number between 0 and 1")
@@ -173,9 +195,9 @@ class Region:
         """Only what the rule uses, so that equal regions have equal keys."""
         used = _READ[self.rule]
         if self.held:
-            used = ("num_clusters", "seed", "held")
+            used = ("num_clusters", "seed", "held")  # nothing is drawn
         if self.direction:
-            used = ("quantile", "above", "direction")
+            used = ("quantile", "above", "direction")  # no single axis
         given = {name: value for name, value in asdict(self).items() if name in used}
         empty = {name for name in _UNSAID & given.keys() if given[name] in ((), None)}
         return {"space": self.space, "rule": self.rule} | {k: v for k, v in given.items() if k not in empty}
@@ -203,6 +225,13 @@ class Region:
             "operand": operand,
             PLACEBO: f"{self.share:.0%} of the classes by lot",
         }[self.rule]
+
+
+def _tuples(name: str, value: Any) -> Any:
+    """Nested lists as tuples; what is no list is refused."""
+    if not isinstance(value, list | tuple):
+        raise ConfigurationError(f"{name} {value!r}: write a list")
+    return tuple(tuple(part) if isinstance(part, list | tuple) else part for part in value)
 
 
 def read_region(assignments: Iterable[str], **given: Any) -> Region:
@@ -288,12 +317,14 @@ def boundaries(region: Region, corpus: Corpus, spaces: Mapping[str, Space]) -> d
             fit = f"fit_syntactic(corpus, labels={kind!r})" if kind == SHAPE else f"fit_{kind}(corpus)"
             raise ConfigurationError(f"the region needs the {kind} space: add {{{kind!r}: {fit}}} to the spaces")
         space = spaces[kind]
-        found[kind] = fit_boundary(region, space, _centre(region, corpus, space) if region.rule == "ball" else None)
+        found[kind] = fit_boundary(region, space, centre_of(region, corpus, space))
     return found
 
 
-def _centre(region: Region, corpus: Corpus, space: Space) -> np.ndarray:
-    """Place of the program in the middle of a ball."""
+def centre_of(region: Region, corpus: Corpus, space: Space) -> np.ndarray | None:
+    """Place of the program in the middle of a ball; None for other rules."""
+    if region.rule != "ball":
+        return None
     program = parse(corpus.grammar, region.centre)
     row = np.array([program.prefix], dtype=np.uint8)
     size = int(sizes_of(corpus.grammar, row, corpus.measure)[0])
@@ -317,12 +348,15 @@ class HeldOut:
 
     Attributes
     ----------
+    region
+        The rule.
     inside
         Mask over the programs (P,), bool; undefined programs are in no semantic region.
     surfaces
         From `boundaries`.
     """
 
+    region: Region
     inside: np.ndarray
     surfaces: dict[str, Boundary]
 
@@ -336,15 +370,15 @@ def hold_out(region: Region, corpus: Corpus, spaces: Mapping[str, Space]) -> Hel
         For an unknown operator, axis or space.
     """
     if region.is_textual:
-        return HeldOut(texts_in(region, corpus.grammar, corpus.prefix, corpus.measure), {})
+        return HeldOut(region, texts_in(region, corpus.grammar, corpus.prefix, corpus.measure), {})
     if region.rule == PLACEBO:
         rows = stratified_classes(corpus, region.share, np.random.default_rng([region.seed, 9]))
-        return HeldOut(np.append(rows, False)[corpus.class_index], {})
+        return HeldOut(region, np.append(rows, False)[corpus.class_index], {})
     inside, surfaces = np.zeros(corpus.num_programs, dtype=bool), boundaries(region, corpus, spaces)
     for kind, boundary in surfaces.items():
         rows = boundary.contains(spaces[kind].coordinates)
         inside |= np.append(rows, False)[corpus.class_index] if spaces[kind].kind == SEMANTIC else rows
-    return HeldOut(inside, surfaces)
+    return HeldOut(region, inside, surfaces)
 
 
 def programs_in(region: Region, corpus: Corpus, spaces: Mapping[str, Space]) -> np.ndarray:

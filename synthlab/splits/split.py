@@ -12,7 +12,7 @@ import pandas as pd
 
 from synthlab.errors import ArtifactError, ConfigurationError, SplitError
 from synthlab.language.measure import smallest_size
-from synthlab.spaces.space import Space
+from synthlab.spaces.space import SEMANTIC, Space
 from synthlab.splits.boundaries import Boundary
 from synthlab.store import Carrier
 from synthlab.universe.corpus import Corpus
@@ -142,17 +142,26 @@ def _plain(value: Any) -> Any:
     return value.item()
 
 
-def with_spaces(settings: dict[str, Any], spaces: Mapping[str, Space], used: Sequence[str]) -> dict[str, Any]:
+def with_spaces(
+    settings: dict[str, Any], corpus: Corpus, spaces: Mapping[str, Space], used: Sequence[str]
+) -> dict[str, Any]:
     """Settings with the keys of the spaces that decide the draw: other spaces make another split.
 
     Raises
     ------
     ConfigurationError
-        If a space is not there.
+        If a space is not there, or is not what its name says.
+    ArtifactError
+        If a space belongs to another corpus.
     """
     missing = [kind for kind in used if kind not in spaces]
     if missing:
         raise ConfigurationError(f"the split needs the {' and '.join(missing)} space: add it to the spaces")
+    for name in used:
+        if spaces[name].corpus_key != corpus.key:
+            raise ArtifactError(f"the {name} space was fitted on another corpus: fit it on this one")
+        if (spaces[name].kind == SEMANTIC) != (name == SEMANTIC):
+            raise ConfigurationError(f"the space named {name} is a {spaces[name].kind} one: name it so")
     return settings | {"spaces": {kind: spaces[kind].key for kind in used}} if used else settings
 
 
@@ -164,6 +173,9 @@ def check_sizes(settings: dict[str, Any]) -> None:
     ConfigurationError
         For fewer than one test task or cell, or a negative seed.
     """
+    for name in ("num_train", "num_test", "num_cells", "seed"):
+        if not (name == "num_train" and settings[name] is None) and not isinstance(settings[name], int | np.integer):
+            raise ConfigurationError(f"{name} {settings[name]!r}: use a whole number")
     if settings["num_test"] < 1 or settings["num_cells"] < 1:
         raise ConfigurationError(
             f"{settings['num_test']} test tasks, {settings['num_cells']} cells: at least 1 of each"
@@ -205,6 +217,8 @@ def check_pool(pool: np.ndarray, num_train: int, detail: str) -> None:
     SplitError
         With all counts.
     """
+    if not len(pool):
+        raise SplitError(f"nothing is left to train on ({detail}): hold out or reserve less")
     if not 0 < num_train <= len(pool):
         raise SplitError(
             f"{num_train:,} training programs asked of a pool of {len(pool):,} ({detail}): lower num_train"

@@ -3,7 +3,8 @@
 Test sets (classes): `id` reserved, with a text outside the region; `open` reserved, with texts on both
 sides (syntactic regions); `forced` all texts up to N inside the region; `matched_id` and `matched_forced`
 subsets of id and forced with one joint histogram (of size, degree and number of texts, unless told otherwise).
-An isolated split also has one distribution of id, forced and training in the other space; it has no open tests.
+In an isolated split training, id and forced cannot be told apart in the other space; it has no open tests, and its
+matched tests are matched by histogram only.
 """
 
 from __future__ import annotations
@@ -112,8 +113,10 @@ def support_split(
     """
     check_sizes(settings)
     region = Region(**settings["region"])
-    settings = with_spaces(settings, spaces, support_spaces(settings))
+    settings = with_spaces(settings, corpus, spaces, support_spaces(settings))
     held = hold_out(region, corpus, spaces) if held is None else held
+    if held.region.settings() != region.settings():
+        raise SplitError(f"the mask is that of {held.region.describe()}, not of {region.describe()}: hold it out anew")
     held_out = held.inside
     _check_region(region, held_out)
     seed = settings["seed"]
@@ -169,9 +172,16 @@ def _drawn(corpus: Corpus, spaces: Mapping[str, Space], pool: np.ndarray, settin
     if not settings["share_alone"]:
         return draw_by_regime(corpus, spaces, pool, settings["regime"], num, settings)
     token = corpus.grammar.index[settings["region"]["operator"]]
-    alone = pool[(corpus.prefix[pool] == token).any(axis=1)]
-    rest = np.setdiff1d(pool, alone)
-    num_alone = round(settings["share_alone"] * num) if len(alone) else 0
+    taught = choose_targets(corpus, pool, pool, settings["policy"])
+    shows = (corpus.prefix[taught] == token).any(axis=1)  # what is learned shows it, not only what was drawn
+    alone, rest = pool[shows], pool[~shows]
+    if settings["num_train"] is None:
+        num = int(len(rest) / (1 - settings["share_alone"]))
+    num_alone = round(settings["share_alone"] * num)
+    if not len(alone):
+        raise SplitError(
+            f"no text of the pool of {len(pool):,} shows {settings['region']['operator']} alone: reserve fewer"
+        )
     if num - num_alone > len(rest):
         raise SplitError(
             f"{num - num_alone:,} programs without {settings['region']['operator']} asked of {len(rest):,}: "

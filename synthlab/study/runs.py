@@ -92,7 +92,7 @@ def draw_split(corpus: Corpus, spaces: Mapping[str, Space], store: Store, kind: 
     ConfigurationError
         For an unknown kind of split, or if a space that it reads is not there.
     """
-    resolved = with_spaces(settings, spaces, spaces_read(kind, settings))
+    resolved = with_spaces(settings, corpus, spaces, spaces_read(kind, settings))
     key = content_key(Split.stage, Split.schema, Split.describe(kind, corpus.identity, resolved))
     return store.cached(Split, key, lambda: _KINDS[kind][0](corpus, spaces, resolved))
 

@@ -96,6 +96,15 @@ def test_undefined_programs_are_in_no_semantic_region(rational3):
         (dict(rule="hull", num_axes=1), "at least 2"),
         (dict(space="semantic", rule="mixed"), "region of the syntactic space"),
         (dict(rule="placebo"), "use space='semantic'"),
+        (dict(rule="root", held=(1,)), "held belongs to the rule 'cluster'"),
+        (dict(rule="ball", direction=((0, 1.0),)), "direction belongs to the rule 'quantile'"),
+        (dict(rule="cluster", seed=-1), "from 0 on"),
+        (dict(rule="operand", place=-1), "from 0 on"),
+        (dict(rule="box", box=((0, 1.0),)), "written"),
+        (dict(rule="box", box=((0, "a", 1.0),)), "wrong type"),
+        (dict(rule="cluster", held=5), "write a list"),
+        (dict(axis=0.5), "whole number"),
+        (dict(quantile="abc"), "wrong type"),
     ],
 )
 def test_a_region_that_cannot_be_is_refused(settings, message):
@@ -307,7 +316,8 @@ def test_the_table_of_regions_counts_what_they_hold(corpus4, spaces4, naive4):
 @pytest.mark.parametrize(("settings", "message"), [
     ({"rule": "hull"}, "choose from cluster, quantile, ball"), ({"mass": 1.0}, "between 0 and 1"),
     ({"num": 0}, "at least one"), ({"num_clusters": 4, "mass": 0.011, "tolerance": 0.001}, "use more clusters"),
-    ({"space": "semantic", "rule": "ball", "num": 3000}, "around 2,217 places"),
+    ({"space": "shape"}, "no space 'shape'"), ({"seed": -1}, "seed -1"),
+    ({"rule": "ball", "mass": 0.003, "tolerance": 1e-9}, "different regions of rule 'ball'"),
 ])  # fmt: skip
 def test_regions_that_cannot_be_drawn_are_refused(corpus4, spaces4, settings, message):
     given = {"space": "syntactic", "mass": 0.3, "num": 2} | settings

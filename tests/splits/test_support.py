@@ -1,13 +1,17 @@
 """Support splits: regions, and tests whose definitions are checked over all texts."""
 
+import itertools
 from collections import Counter, defaultdict
 
 import naive
 import numpy as np
 import pytest
 
-from synthlab.errors import SplitError
-from synthlab.splits.regions import Region
+from synthlab.errors import ArtifactError, ConfigurationError, SplitError
+from synthlab.spaces.semantic import fit_semantic
+from synthlab.splits.audit import audit
+from synthlab.splits.regions import Region, hold_out
+from synthlab.splits.separability import classifier_auc
 from synthlab.splits.split import Split
 from synthlab.splits.support import region_map, support_settings, support_split
 
@@ -199,3 +203,46 @@ def test_every_program_has_one_part(splits, corpus4):
     assert np.array_equal(parts == "held out", split.held_out(corpus4.num_programs))
     assert np.array_equal(np.flatnonzero(parts == "train"), np.sort(split.train))
     assert set(parts) == {"held out", "reserved", "train"}
+
+
+# ---------------------------------------------------------------- isolation
+
+
+def test_an_isolated_split_cannot_be_told_apart_in_the_other_space(corpus4, spaces4):
+    settings = support_settings(Region(rule="cluster"), num_train=5000, reserved=0.25, isolated=True)
+    split = support_split(corpus4, spaces4, settings)
+    assert not split.joint_shift and len(split.train) == 5000
+    assert len(split.tests["id"]) == len(split.tests["forced"]) >= 30 and "open" not in split.tests
+    space = spaces4["semantic"].coordinates
+    rows = [corpus4.class_index[split.targets], *(corpus4.class_rows(split.tests[p]) for p in ("id", "forced"))]
+    for one, two in itertools.combinations(rows, 2):
+        assert classifier_auc(space[one], space[two], one, two, seed=77).value < 0.62  # an estimate of its own
+    joint = support_split(corpus4, spaces4, settings | {"isolated": False})
+    rows = [corpus4.class_index[joint.targets], corpus4.class_rows(joint.tests["forced"])]
+    assert classifier_auc(space[rows[0]], space[rows[1]], *rows, seed=77).value > 0.7
+    assert audit(split, spaces=spaces4).passed
+
+
+def test_a_split_that_cannot_be_isolated_is_refused_with_the_counts(corpus3, corpus4, spaces4):
+    settings = support_settings(Region(rule="subtree", subtree="x * y"), reserved=0.1, isolated=True)
+    with pytest.raises(SplitError, match=r"cannot be isolated in the semantic space: too few tasks overlap \(pool"):
+        spaces3 = {"semantic": fit_semantic(corpus3)}
+        support_split(corpus3, spaces3, settings)
+    with pytest.raises(ConfigurationError, match="choose one space"):
+        support_settings(Region(space="both"), isolated=True)
+    with pytest.raises(ConfigurationError, match="regime 'random'"):
+        support_split(corpus4, spaces4, support_settings(Region(), isolated=True, regime="class"))
+
+
+def test_a_mask_of_another_region_is_refused(corpus4, spaces4):
+    held = hold_out(Region(rule="root", root="+"), corpus4, spaces4)
+    with pytest.raises(SplitError, match="not of root operator -"):
+        support_split(corpus4, spaces4, support_settings(Region(rule="root", root="-")), held=held)
+
+
+def test_spaces_of_another_corpus_or_name_are_refused(corpus3, spaces4, corpus4):
+    with pytest.raises(ArtifactError, match="another corpus"):
+        support_split(corpus3, spaces4, support_settings(Region()))
+    swapped = {"syntactic": spaces4["semantic"], "semantic": spaces4["syntactic"]}
+    with pytest.raises(ConfigurationError, match="is a semantic one"):
+        support_split(corpus4, swapped, support_settings(Region()))
