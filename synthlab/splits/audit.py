@@ -23,7 +23,7 @@ from synthlab.spaces.embedding import embed
 from synthlab.spaces.space import Space
 from synthlab.splits.boundaries import fit_boundary
 from synthlab.splits.constructs import canonical_keys
-from synthlab.splits.isolation import MAX_AUC
+from synthlab.splits.isolation import MAX_AUC, settled
 from synthlab.splits.regions import Region, texts_in
 from synthlab.splits.separability import classifier_auc
 from synthlab.splits.split import Split
@@ -278,7 +278,7 @@ def _isolation(split: Split, evidence: _Evidence, space: Space) -> Finding:
     """How well the space that does not decide the region tells training, id and forced apart, embedded afresh."""
     taught = np.random.default_rng(0).permutation(split.targets)[:_ROWS_AT_ONCE]
     sides = [
-        (np.round(embed(space, evidence.grammar, evidence.texts(ids)), 4), evidence.functions(ids))
+        (settled(embed(space, evidence.grammar, evidence.texts(ids))), evidence.functions(ids))
         for ids in (taught, split.tests["id"], split.tests["forced"])
     ]
     found = [classifier_auc(one[0], two[0], one[1], two[1]) for one, two in itertools.combinations(sides, 2)]

@@ -143,8 +143,12 @@ def _problem(best: Isolated | None, space: Space, tests: Mapping[str, np.ndarray
 
 def _items(corpus: Corpus, space: Space, texts: np.ndarray, classes: np.ndarray) -> _Items:
     rows = classes if space.kind == SEMANTIC else texts
-    # what rounding leaves of a zero depends on the machine, and trees would split there
-    return _Items(rows, np.round(space.coordinates[rows], 4), np.asarray(classes, dtype=np.int64))
+    return _Items(rows, settled(space.coordinates[rows]), np.asarray(classes, dtype=np.int64))
+
+
+def settled(vectors: np.ndarray) -> np.ndarray:
+    """Vectors to four decimals: what rounding leaves of a zero depends on the machine, and trees would split there."""
+    return np.round(vectors, 4)
 
 
 def _separability(kept: list[_Items], seed: int) -> float:
