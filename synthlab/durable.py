@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from synthlab.errors import ArtifactError
 
@@ -82,3 +85,90 @@ def require_space(folder: Path, needed: int, *, full: bool = False) -> None:
         raise ArtifactError(
             f"{folder} needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free: make room, run again"
         )
+
+
+# ---------------------------------------------------------------- one writer at a time
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone; the lock of a process that is gone is taken over.
+
+    Raises
+    ------
+    ArtifactError
+        If a living process holds it, or one of another machine; names process, host and time.
+    """
+    path = folder / "running.json"
+    with explained(folder, 0):
+        folder.mkdir(parents=True, exist_ok=True)
+        while not _claimed(path):
+            holder = _holder(path)
+            if _is_alive(holder):
+                raise ArtifactError(
+                    f"{folder} is in use by process {holder.get('process')} on {holder.get('host')} since "
+                    f"{holder.get('since')}: wait for it, or delete {path.name} there if it is gone"
+                )
+            path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _claimed(path: Path) -> bool:
+    """Whether the lock could be taken; its content is whole from the start, since it is linked into place."""
+    import psutil
+
+    about = {
+        "process": os.getpid(), "started": psutil.Process().create_time(), "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }  # fmt: skip
+    temporary = temporary_in(path.parent)
+    try:
+        write_synced(temporary, json.dumps(about).encode())
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    """Who holds a lock; empty if it was let go meanwhile, or cannot be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_alive(holder: dict[str, Any]) -> bool:
+    """Whether a holder may still write: a process that runs here, or any of another machine."""
+    import psutil
+
+    if holder.get("host", socket.gethostname()) != socket.gethostname():
+        return True
+    try:
+        return abs(psutil.Process(int(holder["process"])).create_time() - float(holder["started"])) < 1
+    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
+        return False
+
+
+def require_writable(folder: Path, needed: int) -> None:
+    """Refuse work whose result could not be written: make the folder, write to it, and look at the free space.
+
+    Raises
+    ------
+    ArtifactError
+        If it is read-only, or has not `needed` bytes free.
+    """
+    with explained(folder, needed):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = temporary_in(folder)
+        try:
+            write_synced(probe, b"synthlab")
+        finally:
+            probe.unlink(missing_ok=True)
+    require_space(folder, needed)

@@ -3,61 +3,169 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar, cast
 
 from synthlab.errors import ConfigurationError
+
+Configuration = TypeVar("Configuration", "ModelConfig", "TrainingConfig")
+
+
+NETWORKS = ("decoder", "encoder-decoder")
+"""Networks that come with synthlab; others are registered by `learning.networks.register_network`."""
+ENCODINGS = ("features", "floats")
+"""How the numbers of the grid are shown to a network."""
+NOTATIONS = ("prefix", "postfix", "infix")
+"""How programs are written as tokens."""
+SCHEDULES = ("cosine", "wsd")
+"""Learning rates over time: cosine decay to zero, or warm-up, stable, linear decay to zero."""
+_HEAD_WIDTH = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """Size of the transformer; its name is ``<width>x<layers>``."""
+    """What is trained: the size of the network, what it reads and what it writes.
+
+    Parameters
+    ----------
+    width, layers, heads
+        Size of the transformer; an encoder-decoder has so many layers in either half.
+    network
+        ``decoder``, ``encoder-decoder``, or a name given to `learning.networks.register_network`.
+    encoding
+        ``features`` (sign, logarithm, remainders) or ``floats`` (sign, mantissa digits, exponent).
+    notation
+        ``prefix``, ``postfix`` or ``infix``.
+    tied
+        Whether the embedding of tokens also weighs the logits.
+    room
+        How much larger than the universe's bound an answer may be.
+    """
 
     width: int = 96
     layers: int = 3
     heads: int = 4
+    network: str = "decoder"
+    encoding: str = "features"
+    notation: str = "prefix"
+    tied: bool = False
+    room: int = 0
 
     def __post_init__(self) -> None:
         if min(self.width, self.layers, self.heads) < 1 or self.width % self.heads:
             raise ConfigurationError(
                 f"model {self.width}x{self.layers}: width must be a multiple of {self.heads} heads"
             )
+        _require_choice("encoding", self.encoding, ENCODINGS)
+        _require_choice("notation", self.notation, NOTATIONS)
+        if self.room < 0:
+            raise ConfigurationError(f"room {self.room}: use 0 or more")
 
     @property
     def name(self) -> str:
-        """Width and depth."""
-        return f"{self.width}x{self.layers}"
+        """Width and depth, and whatever else is not as by default."""
+        default = {"network": "decoder", "encoding": "features", "notation": "prefix"}
+        words = [getattr(self, n) for n, usual in default.items() if getattr(self, n) != usual]
+        words += ["tied"] * self.tied + [f"N+{self.room}"] * bool(self.room)
+        return " ".join([f"{self.width}x{self.layers}", *words])
 
     @classmethod
-    def parse(cls, text: str) -> ModelConfig:
-        """Model of a name such as ``96x3``; four heads, or as many as divide the width."""
+    def parse(cls, text: str, **changes: Any) -> ModelConfig:
+        """Model of a name such as ``96x3``; four heads, or as many as divide the width, none wider than 128."""
         width, _, layers = text.partition("x")
         if not (width.isdecimal() and layers.isdecimal() and text.isascii()):
             raise ConfigurationError(f"model {text!r}: write <width>x<layers>, for example 96x3")
         heads = next(h for h in (4, 2, 1) if int(width) % h == 0)
-        return cls(width=int(width), layers=int(layers), heads=heads)
+        if int(width) > 4 * _HEAD_WIDTH and int(width) % _HEAD_WIDTH == 0:
+            heads = int(width) // _HEAD_WIDTH
+        return cls(width=int(width), layers=int(layers), heads=heads, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How a model is trained: AdamW, linear warm-up, cosine decay to zero, gradients clipped at 1."""
+    """How a model is trained: AdamW, linear warm-up, decay to zero, clipped gradients.
+
+    Parameters
+    ----------
+    num_steps, batch_size
+        Length, and programs a step (over all devices).
+    learning_rate
+        The highest one; `tuned_learning_rate` knows measured ones.
+    weight_decay
+        Of matrices; vectors are not decayed.
+    warmup
+        Share of the steps with a rising rate.
+    schedule, decay
+        ``cosine``, or ``wsd``: constant, then linear to zero over the last share `decay` of the steps.
+    clip
+        Largest norm of the gradient; 0 for none.
+    num_checks
+        How often pass@1 is looked at.
+    seed
+        Of the weights, and of the order of the data.
+    """
 
     num_steps: int = 1000
     batch_size: int = 256
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warmup: float = 0.05
+    schedule: str = "cosine"
+    decay: float = 0.2
+    clip: float = 1.0
     num_checks: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:
         if min(self.num_steps, self.batch_size) < 1 or not 0 < self.learning_rate < math.inf:
             raise ConfigurationError("training needs at least one step, one sample a batch and a positive rate")
-        if self.seed < 0 or not 0 <= self.weight_decay < math.inf:
-            raise ConfigurationError("seed and weight decay cannot be negative")
+        if self.seed < 0 or not 0 <= self.weight_decay < math.inf or not 0 <= self.clip < math.inf:
+            raise ConfigurationError("seed, weight decay and clip cannot be negative")
         if not 0 <= self.warmup < 1 or self.num_checks < 0:
             raise ConfigurationError("warmup is a share of the steps in [0, 1); num_checks cannot be negative")
+        _require_choice("schedule", self.schedule, SCHEDULES)
+        if not 0 < self.decay <= 1 - self.warmup:
+            raise ConfigurationError(f"decay {self.decay} is a share of the steps: at most {1 - self.warmup}, over 0")
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step (0 is the first) as a share of the highest one."""
+        warmup = max(1, round(self.warmup * self.num_steps))
+        if step < warmup:
+            return (step + 1) / warmup
+        left = max(0.0, (self.num_steps - step) / max(1, self.num_steps - warmup))
+        if self.schedule == "cosine":
+            return 0.5 * (1 - math.cos(math.pi * left))
+        return min(1.0, max(0.0, (self.num_steps - step) / max(1, round(self.decay * self.num_steps))))
+
+
+def _require_choice(what: str, chosen: str, choices: tuple[str, ...]) -> None:
+    if chosen not in choices:
+        raise ConfigurationError(f"unknown {what} {chosen!r}: choose from {', '.join(choices)}")
+
+
+def changed(config: Configuration, changes: Mapping[str, str]) -> Configuration:
+    """A configuration with some fields read from text, each as the type that its field has.
+
+    Raises
+    ------
+    ConfigurationError
+        For a field that does not exist, or a value that is none of its type.
+    """
+    known: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(config)}
+    values: dict[str, Any] = {}
+    for name, text in changes.items():
+        if name not in known:
+            raise ConfigurationError(f"{type(config).__name__} has no {name!r}: choose from {', '.join(known)}")
+        kind = type(known[name])
+        try:
+            values[name] = _TRUTH[text.lower()] if kind is bool else kind(text)
+        except (KeyError, ValueError) as error:
+            raise ConfigurationError(f"{name}={text!r}: use a value like {known[name]!r}") from error
+    return cast(Configuration, replace(config, **values))
+
+
+_TRUTH = {"true": True, "false": False}
 
 
 MEASURES = ("leaves", "nodes", "depth")

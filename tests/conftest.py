@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent))  # for `naive`, `brute` and `languages`
+sys.path.append(str(Path(__file__).parent))  # for `naive`, `brute`, `disks` and `languages`
 
 from synthlab.language.grammar import POLYNOMIAL, RATIONAL
 from synthlab.presets import ModelConfig, TrainingConfig, get_preset
@@ -51,6 +51,16 @@ def store(tmp_path):
     return Store(tmp_path / "store")
 
 
+@pytest.fixture
+def small_disk(tmp_path, monkeypatch):
+    """Two megabytes."""
+    from disks import SmallDisk
+
+    disk = SmallDisk(tmp_path / "small", monkeypatch)
+    yield disk
+    disk.remove()
+
+
 @pytest.fixture(scope="session")
 def split3(corpus3):
     """Texts whose root is ``*`` are held out of the 3-leaf universe."""
@@ -60,7 +70,9 @@ def split3(corpus3):
 @pytest.fixture(scope="session")
 def split4(corpus4):
     """Texts whose root is ``*`` are held out of the 4-leaf universe; least texts are learned."""
-    settings = support_settings(Region(rule="root", root="*"), reserved=0.25, num_test=80, policy="minimal")
+    settings = support_settings(
+        Region(rule="root", root="*"), reserved=0.25, num_test=80, policy="minimal inside the support"
+    )
     return support_split(corpus4, {}, settings)
 
 

@@ -24,6 +24,7 @@ from synthlab.language.grammar import PAD, PIECEWISE, POLYNOMIAL, RATIONAL, Gram
 from synthlab.language.identity import ResiduePoints, fingerprints, identity_algebra, mix, probe_points
 from synthlab.language.interpreter import Algebra, Floats, WholeNumbers, evaluate, evaluate_shared
 from synthlab.language.measure import sizes_of
+from synthlab.language.notation import NOTATIONS, Notation
 from synthlab.language.operator import (
     ABSOLUTE,
     ADD,
@@ -37,6 +38,7 @@ from synthlab.language.operator import (
     SUBTRACT,
     Operator,
 )
+from synthlab.language.program import parse
 from synthlab.language.residues import (
     PRIME,
     UNDEFINED_RESIDUE,
@@ -258,6 +260,56 @@ def test_sizes_and_heights_are_those_of_the_trees(grammar: Grammar, size: int, m
     shared = share(grammar, matrix)
     assert len(shared.tokens) == len({subtree for tree in programs for subtree in naive.subtrees(tree)})
     assert shared.height[shared.roots].tolist() == [naive.size_of(tree, "depth") for tree in programs]
+
+
+# ---------------------------------------------------------------- notations
+
+
+def infix_words(grammar: Grammar, tree: Tree) -> list[str]:
+    """Tokens of the infix text, every operator between operands in parentheses of its own."""
+    operands = [infix_words(grammar, operand) for operand in tree[1:]]
+    name = grammar.tokens[tree[0]]
+    if not operands:
+        return [name]
+    if len(operands) == 2 and not name.isalpha():
+        return ["(", *operands[0], name, *operands[1], ")"]
+    commas = itertools.chain.from_iterable([",", *operand] for operand in operands)
+    return [name, "(", *itertools.islice(commas, 1, None), ")"]
+
+
+@pytest.mark.parametrize("name", NOTATIONS)
+@pytest.mark.parametrize(("grammar", "size", "measure"), UNIVERSES)
+def test_notations_read_back_what_they_write(grammar: Grammar, size: int, measure: str, name: str) -> None:
+    notation, programs = Notation(grammar, name), universe(grammar, size, measure)[::5]
+    texts = [prefix(tree) for tree in programs]
+    rows = padded(texts, max(map(len, texts)))
+    written = notation.encode(rows)
+    words = [[notation.tokens[t] for t in row if t != PAD] for row in written.tolist()]
+    if name == "infix":
+        assert [parse(grammar, " ".join(row[:-1])).prefix for row in words] == texts
+        full = [[*map(notation.tokens.index, infix_words(grammar, tree)), notation.end] for tree in programs]
+        decoded = notation.decode(padded(full, max(map(len, full))))
+        assert [tuple(t for t in row if t != PAD) for row in decoded.tolist()] == texts
+    decoded = notation.decode(written)
+    np.testing.assert_array_equal(decoded[:, : rows.shape[1]], rows)
+    assert (decoded[:, rows.shape[1] :] == PAD).all()
+
+
+@pytest.mark.parametrize("name", NOTATIONS)
+def test_rows_that_are_no_texts_become_padding(name: str) -> None:
+    notation = Notation(TERNARY, name)
+    x, plus, call = (notation.tokens.index(text) for text in ("x", "+", "muladd"))
+    end, rows = notation.end, [(x, x), (plus, x), (x, plus), (call, x, x), (x, PAD, plus, x), (PAD, x)]
+    if name == "infix":
+        opening, closing, comma, _ = range(end - 3, end + 1)
+        rows += [
+            (opening, x), (x, closing), (opening, x, comma, x, closing), (x, comma, x), (call, opening, x, closing),
+            (x, opening, x, closing), (opening, closing), (call, x), (x, plus, plus, x), (),
+        ]  # fmt: skip
+    rows = [row if end is None else (*row, end) for row in rows if end is not None or row[0] != x]
+    assert (notation.decode(padded(rows, 8)) == PAD).all()
+    assert (notation.decode(padded([(x, x, plus)], 8)) == PAD).all() == (name != "prefix")
+    assert (notation.encode(padded([(plus, x), (call, call, x), (x + 254, x)], 8)) == PAD).all()
 
 
 # ---------------------------------------------------------------- residues and identity

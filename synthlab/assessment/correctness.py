@@ -35,9 +35,9 @@ class Evaluation:
     status: np.ndarray
 
     @property
-    def num_samples(self) -> int:
-        """Candidates per task."""
-        return len(self.candidates) // max(1, len(self.tasks))
+    def num_samples(self) -> np.ndarray:
+        """Candidates per task (T,)."""
+        return np.bincount(self.candidates.task, minlength=len(self.tasks))
 
     def num_correct(self) -> np.ndarray:
         """Correct candidates per task (T,)."""
@@ -64,7 +64,7 @@ class Evaluation:
         return status
 
     def frame(self) -> pd.DataFrame:
-        """One row a task: class, size, weight, whether solved, why not, correct candidates of all."""
+        """One row a task: class, size, weight, whether solved, why not, correct of how many, whether independent."""
         table = self.tasks.frame()
         first = self.first_status()
         return table.assign(
@@ -72,6 +72,7 @@ class Evaluation:
             status=np.array(STATUSES)[first],
             num_correct=self.num_correct(),
             num_samples=self.num_samples,
+            independent=self.candidates.independent,
         )
 
 

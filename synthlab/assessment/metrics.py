@@ -175,7 +175,15 @@ def status_shares(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def pass_at_k_table(results: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
-    """pass@k by part with intervals from columns num_correct and num_samples: k, part, value, low, high."""
+    """pass@k by part with intervals from columns num_correct and num_samples: k, part, value, low, high.
+
+    Raises
+    ------
+    ConfigurationError
+        For candidates that are no independent samples (of a beam, or without repetitions), or for k > n.
+    """
+    if not results.get("independent", pd.Series([True])).all():
+        raise ConfigurationError("pass@k needs independent samples: for others report what is solved within a budget")
     rows = []
     for part, group in results.groupby("part", sort=False):
         for k in ks:

@@ -111,15 +111,34 @@ class Candidates:
         Padded prefix tokens (K, L), not necessarily grammatical.
     log_probability
         Natural logarithm of the solver's probability (K,); NaN where it has none.
+    independent
+        Whether the candidates of a task are equally many independent draws, so that pass@k is defined.
     """
 
     task: np.ndarray
     rank: np.ndarray
     prefix: np.ndarray
     log_probability: np.ndarray
+    independent: bool = True
 
     def __len__(self) -> int:
         return len(self.task)
+
+    def take(self, rows: np.ndarray) -> Candidates:
+        """Some of the candidates."""
+        return Candidates(
+            self.task[rows], self.rank[rows], self.prefix[rows], self.log_probability[rows], self.independent
+        )
+
+    def distinct(self) -> Candidates:
+        """The first of every text of a task, ranked anew by rank; what is left is no independent sample."""
+        order = np.lexsort((self.rank, self.task))
+        rows = np.column_stack([self.task[order], self.prefix[order]])
+        first = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+        kept = order[first]
+        starts = np.searchsorted(self.task[kept], self.task[kept])
+        rank = np.arange(len(kept)) - starts
+        return Candidates(self.task[kept], rank, self.prefix[kept], self.log_probability[kept], independent=False)
 
     def frame(self, grammar: Grammar) -> pd.DataFrame:
         """Candidates as text; ungrammatical ones as their tokens."""

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from synthlab.assessment.correctness import SOLVED, STATUSES, check
+from synthlab.assessment.correctness import SOLVED, STATUSES, Evaluation, check
 from synthlab.assessment.tasks import tasks_by_part
+from synthlab.errors import ConfigurationError
 from synthlab.learning.decoding import decode, first_token_probabilities
 from synthlab.learning.run import Run, run_key
 from synthlab.learning.training import train
@@ -31,17 +32,24 @@ def train_cached(
     return run
 
 
-def evaluate_run(
-    run: Run, corpus: Corpus, split: Split, *, num_samples: int = 1, temperature: float = 0.0, seed: int = 0
-) -> pd.DataFrame:
+def evaluate_run(run: Run, corpus: Corpus, split: Split, *, extra_size: int = 0, **decoding: Any) -> pd.DataFrame:
     """Judge a run on every test set of a split.
+
+    Parameters
+    ----------
+    run, corpus, split
+        What was trained, and where.
+    extra_size
+        How much larger than the universe's bound an answer may be and count; at most the model's `room`.
+    **decoding
+        Fields of `decoding.Decoding`: greedy by default.
 
     Returns
     -------
     pandas.DataFrame
         One row per part and class: part, class_id, leaves, weight, solved (first candidate), status,
-        num_correct, num_samples, submitted (solved when samples are filtered by the grid and one is
-        submitted).
+        num_correct, num_samples, independent, submitted (solved when samples are filtered by the grid and one
+        is submitted), log_probability (of the first candidate).
 
     Raises
     ------
@@ -49,13 +57,29 @@ def evaluate_run(
         If the run was trained on another universe.
     """
     run.require_corpus(corpus)
-    model, tables = run.model(), []
-    for part, tasks in tasks_by_part(corpus, split).items():
-        candidates = decode(model, tasks, num_samples=num_samples, temperature=temperature, seed=seed)
-        evaluation = check(tasks, candidates)
+    tables = []
+    for part, evaluation in evaluations(run, corpus, split, extra_size=extra_size, **decoding).items():
+        candidates = evaluation.candidates
+        first = candidates.log_probability[candidates.rank == 0]
         submitted = evaluation.submitted() == SOLVED
-        tables.append(evaluation.frame().assign(part=part, submitted=submitted))
+        tables.append(evaluation.frame().assign(part=part, submitted=submitted, log_probability=first))
     return pd.concat(tables, ignore_index=True)
+
+
+def evaluations(
+    run: Run, corpus: Corpus, split: Split, *, extra_size: int = 0, **decoding: Any
+) -> dict[str, Evaluation]:
+    """Candidates of a run and their outcomes for every test set of a split; parameters as in `evaluate_run`."""
+    run.require_corpus(corpus)
+    if not 0 <= extra_size <= run.model_config.room:
+        raise ConfigurationError(
+            f"answers of {extra_size} more than the bound: the model has room for {run.model_config.room}"
+        )
+    model, limit = run.model(), corpus.max_size + extra_size
+    return {
+        part: check(tasks, decode(model, tasks, **decoding), max_size=limit)
+        for part, tasks in tasks_by_part(corpus, split).items()
+    }
 
 
 def root_given(run: Run, corpus: Corpus, split: Split, root: str) -> pd.DataFrame:

@@ -10,25 +10,12 @@ import pandas as pd
 import safetensors.torch
 
 from synthlab.errors import ArtifactError
-from synthlab.language.grammar import Grammar, get_grammar
-from synthlab.language.measure import max_length
-from synthlab.learning.encoding import NUM_FEATURES, num_rows
-from synthlab.learning.model import Synthesizer
+from synthlab.language.grammar import get_grammar
+from synthlab.learning.networks import Synthesizer, network_identity
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.split import Split
 from synthlab.store import Carrier, content_key
 from synthlab.universe.corpus import Corpus
-
-
-def new_model(config: ModelConfig, grammar: Grammar, max_size: int, measure: str = "leaves") -> Synthesizer:
-    """Untrained model for a grammar and a bound N on answers."""
-    return Synthesizer(
-        config,
-        vocabulary=len(grammar.tokens),
-        num_rows=num_rows(grammar.grid),
-        row_features=grammar.grid.shape[-1] * NUM_FEATURES,
-        max_tokens=max_length(grammar, max_size, measure),
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,12 +32,14 @@ class Run(Carrier):
         The model as safetensors.
     history
         Table of (step, name, value): the loss, and pass@1 of samples of the test sets.
+    answers
+        Table of (step, part, class_id, written, status): what it answered to a few tasks as it learned.
     cost
-        Parameters, FLOPs, seconds, samples, device, versions.
+        Parameters, FLOPs, seconds, samples, tokens, device, versions.
     """
 
     stage: ClassVar[str] = "run"
-    schema: ClassVar[int] = 2
+    schema: ClassVar[int] = 3
 
     corpus: dict[str, Any]
     split_key: str
@@ -59,6 +48,7 @@ class Run(Carrier):
     steps_done: int
     weights: bytes
     history: pd.DataFrame
+    answers: pd.DataFrame
     cost: dict[str, Any]
 
     @staticmethod
@@ -71,9 +61,11 @@ class Run(Carrier):
     ) -> dict[str, Any]:
         """Identity of a run before it is trained; finished unless `steps_done` says otherwise."""
         steps = training.num_steps if steps_done is None else steps_done
-        return {
-            "corpus": corpus, "split": split_key, "model": asdict(model), "training": asdict(training), "steps": steps,
+        described = {
+            "corpus": corpus, "split": split_key, "model": asdict(model), "training": asdict(training), "steps": steps
         }  # fmt: skip
+        source = network_identity(model.network)
+        return {**described, "network_source": source} if source else described
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -81,17 +73,22 @@ class Run(Carrier):
 
     @property
     def label(self) -> str:
-        return self.model_config.name
+        return f"{self.model_config.width}x{self.model_config.layers}"
 
-    def payload(self) -> dict[str, pd.DataFrame | bytes]:
-        return {"weights": self.weights, "history": self.history, "cost": json.dumps(self.cost).encode()}
+    def payload(self) -> dict[str, bytes | pd.DataFrame]:
+        return {
+            "weights": self.weights, "history": self.history, "answers": self.answers,
+            "cost": json.dumps(self.cost).encode(),
+        }  # fmt: skip
 
     @classmethod
     def restore(cls, identity: dict[str, Any], payload: dict[str, Any]) -> Self:
+        model = ModelConfig(**identity["model"])
+        if identity.get("network_source", "") != network_identity(model.network):
+            raise ArtifactError(f"the run has another network {model.network!r}: restore it, or train again")
         return cls(
-            identity["corpus"], identity["split"], ModelConfig(**identity["model"]),
-            TrainingConfig(**identity["training"]), identity["steps"], payload["weights"], payload["history"],
-            json.loads(payload["cost"]),
+            identity["corpus"], identity["split"], model, TrainingConfig(**identity["training"]), identity["steps"],
+            payload["weights"], payload["history"], payload["answers"], json.loads(payload["cost"]),
         )  # fmt: skip
 
     def model(self) -> Synthesizer:
@@ -100,16 +97,16 @@ class Run(Carrier):
         Raises
         ------
         ArtifactError
-            If the grammar of the checkpoint is not the one known by its name now.
+            If the grammar of the checkpoint is not the one known by its name now, or the weights do not fit.
         """
         grammar = get_grammar(self.corpus["grammar"])
         if grammar.digest != self.corpus["digest"]:
             raise ArtifactError(
                 f"the checkpoint was trained with grammar {self.corpus['digest']}, not {grammar.digest}: train again"
             )
-        model = new_model(self.model_config, grammar, self.corpus["max_size"], self.corpus["measure"])
-        model.load_state_dict({n: w.float() for n, w in safetensors.torch.load(self.weights).items()})
-        return model.eval()
+        model = Synthesizer(self.model_config, grammar, self.corpus["max_size"], self.corpus["measure"])
+        weights = {n: w.float() for n, w in safetensors.torch.load(self.weights).items()}
+        return model.load_weights(weights).eval()
 
     def half_weights(self) -> bytes:
         """The weights as safetensors in half precision."""

@@ -1,45 +1,41 @@
 """Training with Lightning: one module, one Trainer, and the run that comes out.
 
-A run is resumed exactly: the order of the data is a pure function of (seed, step), and the checkpoint
-holds weights, optimizer and schedule. Ctrl-C ends training at the next step and keeps what was learned.
+A run is resumed exactly: the order of the data and all randomness of a step are pure functions of (seed, step),
+and checkpoints hold weights, optimizer, schedule and history. Ctrl-C ends training at the next step and keeps
+what was learned.
 """
 
 from __future__ import annotations
 
-import io
-import platform
-import shutil
+import gc
+import os
 import signal
-import time
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytorch_lightning as pl
 import safetensors.torch
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
 
-from synthlab.assessment.correctness import SOLVED, check
-from synthlab.assessment.tasks import Tasks, tasks_by_part
-from synthlab.durable import write_atomically
-from synthlab.errors import ArtifactError
-from synthlab.learning.batches import DeviceData, Order
-from synthlab.learning.decoding import decode
+from synthlab.assessment.tasks import tasks_by_part
+from synthlab.durable import exclusive, require_writable
+from synthlab.errors import ConfigurationError
+from synthlab.learning.batches import Batches, Data, Order, training_data
+from synthlab.learning.checkpoints import KEPT, Keeper, SealedCheckpoints, files, newest
+from synthlab.learning.costs import device_name, free_bytes, step_flops
 from synthlab.learning.encoding import IGNORED, token_targets
-from synthlab.learning.model import Synthesizer, num_parameters
-from synthlab.learning.run import Run, new_model, run_key
+from synthlab.learning.model import num_parameters
+from synthlab.learning.networks import Synthesizer
+from synthlab.learning.progress import METRICS_FILE, Bar, Progress, Watch
+from synthlab.learning.run import Run, run_key
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
@@ -47,107 +43,81 @@ from synthlab.store import Store
 from synthlab.universe.corpus import Corpus
 
 _CHECK_TASKS = 200
+_WORTH_COMPILING = 1e15
+_BYTES_PER_WEIGHT = 12
+"""Of a checkpoint: the weight and AdamW's two moments."""
+_ALL = slice(None)
 
 
 class SynthesisModule(pl.LightningModule):
-    """Cross-entropy on program tokens; AdamW with linear warm-up and cosine decay to zero."""
+    """Cross-entropy on program tokens, AdamW, and the schedule of the configuration."""
 
-    def __init__(self, model: Synthesizer, data: DeviceData, config: TrainingConfig) -> None:
+    def __init__(self, model: Synthesizer, data: Data, config: TrainingConfig) -> None:
         super().__init__()
         self.model, self.data, self.config = model, data, config
+        self.order = Order(len(data), config.batch_size, config.num_steps, config.seed)
 
-    def training_step(self, index: Tensor, _: int) -> Tensor:
-        loss = program_loss(self.model, self.data, index)
-        self.log("loss", loss, prog_bar=True)
-        return loss
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # networks that draw random numbers (dropout) must do the same after a resume
+        seed_step(self.device, self.config.seed, self.trainer.global_step, self.trainer.global_rank)
+
+    def training_step(self, fetched: Any, _: int) -> dict[str, Tensor]:
+        loss, tokens = program_loss(self.model, self.data, fetched, self.share, self.trainer.world_size)
+        return {"loss": loss, "tokens": tokens}
+
+    @property
+    def share(self) -> slice:
+        """Items of every batch that this process works on."""
+        return slice(self.trainer.global_rank, None, self.trainer.world_size)
 
     def configure_optimizers(self) -> Any:
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        plain = [p for p in self.model.parameters() if p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate, betas=(0.9, 0.98))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        optimizer = new_optimizer(self.model, self.config)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.config.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _rate(self, step: int) -> float:
-        warmup = max(1, round(self.config.warmup * self.config.num_steps))
-        if step < warmup:
-            return (step + 1) / warmup
-        progress = (step - warmup) / max(1, self.config.num_steps - warmup)
-        return 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * min(1.0, progress)))))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = {f"model.{n}": w for n, w in self.model.state_dict().items()}
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
-        config = self.config
-        order = Order(
-            len(self.data), config.batch_size, config.num_steps, config.seed, self.trainer.global_step,
-            process=self.trainer.global_rank, num_processes=self.trainer.world_size,
-        )  # fmt: skip
-        return DataLoader(order, batch_size=None)
+    def train_dataloader(self) -> DataLoader[Any]:
+        if self.order.batch_size < self.trainer.world_size:
+            raise ConfigurationError(
+                f"a batch of {self.order.batch_size} cannot be shared by {self.trainer.world_size} processes: "
+                "raise batch_size or lower devices"
+            )
+        return DataLoader(Batches(self.data, self.order, self.trainer.global_step, self.share), batch_size=None)
 
 
-def program_loss(model: Synthesizer, data: DeviceData, index: Tensor) -> Tensor:
-    """Mean cross-entropy per program token of one batch."""
-    rows, prefix = data.batch(index)
-    targets = token_targets(prefix)
-    logits = model(rows, targets)
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+def new_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW whose vectors (biases, norms) are not decayed."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
-class AtomicCheckpoints(CheckpointIO):
-    """Checkpoints replaced in one step and read without trusting pickles."""
+def program_loss(
+    model: torch.nn.Module, data: Data, fetched: Any, share: slice = _ALL, num_processes: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy per program token of a batch, and its number of tokens.
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(path), buffer.getvalue())
-
-    def load_checkpoint(
-        self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
-    ) -> dict[str, Any]:
-        try:
-            return torch.load(path, map_location=map_location, weights_only=True)
-        except Exception as error:
-            kind = type(error).__name__
-            raise ArtifactError(f"checkpoint {path} cannot be read ({kind}): delete it and train again") from error
-
-    def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
+    Of several processes each returns the part of its share times their number, so that the mean of their
+    gradients is the gradient of the whole batch however its tokens are shared.
+    """
+    patches, text = data.batch(fetched, share)
+    targets = token_targets(text)
+    num_tokens, own = (targets != IGNORED).sum(), targets[share]
+    logits = model(patches, own.clamp(min=0))
+    total = F.cross_entropy(logits.flatten(0, 1), own.flatten(), ignore_index=IGNORED, reduction="sum")
+    return total * (num_processes / num_tokens), num_tokens
 
 
-class Progress(pl.Callback):
-    """Losses at every step, and greedy pass@1 on a fixed sample of every test set a few times a run."""
-
-    def __init__(self, tasks: Mapping[str, Tasks], config: TrainingConfig, stop: Callable[[], bool]) -> None:
-        self.tasks, self.stop = tasks, stop
-        num = config.num_checks
-        self.steps = {round(config.num_steps * k / num) for k in range(1, num + 1)} if num else set()
-        self.rows: list[tuple[int, str, float]] = []
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = [(int(s), str(n), float(v)) for s, n, v in state_dict["rows"]]
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
-        step = trainer.global_step
-        if step % 10 == 0 or step == 1:
-            self.rows.append((step, "loss", float(outputs["loss"])))
-        if step in self.steps and isinstance(module, SynthesisModule):
-            self._check(step, module.model)
-        if self.stop():
-            trainer.should_stop = True
-
-    def _check(self, step: int, model: Synthesizer) -> None:
-        model.eval()
-        for name, tasks in self.tasks.items():
-            solved = check(tasks, decode(model, tasks)).first_status() == SOLVED
-            self.rows.append((step, name, float(solved.mean())))
-        model.train()
+def seed_step(device: torch.device, *keys: int) -> None:
+    """Make random numbers of a step a function of some keys alone."""
+    mixed = int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0]) >> 1
+    torch.default_generator.manual_seed(mixed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(mixed)
 
 
 def train(
@@ -158,108 +128,186 @@ def train(
     *,
     store: Store | None = None,
     progress: bool = True,
+    watch: Watch | None = None,
+    streamed: bool | None = None,
+    compiled: bool | str | None = None,
     **trainer_flags: Any,
 ) -> Run:
     """Train a model on a split, or resume where an earlier call was cut off.
 
     Parameters
     ----------
-    corpus, split
-        The split is audited first; a leak refuses the training.
-    model_config, training
-        What to train and how.
+    corpus, split, model_config, training
+        What to train on, what, and how. The split is audited first; a leak refuses the training.
     store
         Where checkpoints are kept while the run goes on.
     progress
         Show a progress bar.
+    watch
+        Called with the history so far (step, name, value) at every check, for live figures.
+    streamed
+        Make batches anew instead of keeping the data on the device; by default where it would not fit.
+    compiled
+        Compile the network, or name a backend of `torch.compile`; by default on a GPU where it pays.
     **trainer_flags
         Passed to `pytorch_lightning.Trainer`, for example ``devices=4``.
+
+    Returns
+    -------
+    Run
+        Finished, or as far as it got before Ctrl-C.
 
     Raises
     ------
     SplitError
         If the audit of the split fails.
+    ConfigurationError
+        If the network does not fit, the outputs overflow its encoding, or the device has too little memory.
+    ArtifactError
+        If the folder of the run cannot be written, another process trains the same run, or its checkpoints are
+        damaged or belong to another run.
     """
     audit_corpus(split, corpus).require()
-    store = store or Store()
-    folder = store.root / "checkpoints" / run_key(corpus, split, model_config, training)
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(training.seed)
-    model = new_model(model_config, corpus.grammar, corpus.max_size, corpus.measure)
-    module = SynthesisModule(model, DeviceData(corpus, split), training)
-    samples = {n: t.sample(_CHECK_TASKS) for n, t in tasks_by_part(corpus, split).items()}
-    last = folder / "last.ckpt"
-    with _interrupts() as interrupted, _quiet():
-        callback = Progress(samples, training, interrupted)
-        trainer = _trainer(folder, training, callback, progress, trainer_flags)
-        start = time.perf_counter()
-        try:
-            trainer.fit(module, ckpt_path=last if last.exists() else None, weights_only=True)
-        except SystemExit as error:  # what Lightning makes of a second Ctrl-C
-            raise KeyboardInterrupt from error
-        seconds = time.perf_counter() - start
-    if trainer.global_step < training.num_steps:
-        trainer.save_checkpoint(last)
-    run = _finished(corpus, split, module, trainer, callback, seconds)
-    if trainer.global_step >= training.num_steps:
-        shutil.rmtree(folder, ignore_errors=True)
-    return run
+    folder = run_folder(corpus, split, model_config, training, store)
+    with _held(folder), _own_randomness(training.seed), _memory_errors(training.batch_size):
+        model = Synthesizer(model_config, corpus.grammar, corpus.max_size, corpus.measure)
+        model.require_fit()
+        require_writable(folder, (KEPT + 1) * _BYTES_PER_WEIGHT * num_parameters(model))
+        last = newest(folder, Run.describe(corpus.identity, split.key, model_config, training))
+        free = free_bytes(_device())
+        data = training_data(corpus, split, model, seed=training.seed, streamed=streamed, free_bytes=free)
+        fit = _Fit(folder, corpus, split, SynthesisModule(model, data, training))
+        fit.compile(compiled)
+        return fit.run(last, progress, watch, trainer_flags)
 
 
-def _trainer(
-    folder: Path, training: TrainingConfig, callback: Progress, progress: bool, flags: dict[str, Any]
-) -> pl.Trainer:
-    on_gpu = torch.cuda.is_available()
-    every = max(50, training.num_steps // 10)
-    callbacks: list[pl.Callback] = [
-        callback,
-        ModelCheckpoint(folder, filename="last", every_n_train_steps=every, save_top_k=1, enable_version_counter=False),
-    ]
-    if progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=20))
-    defaults = dict(
-        accelerator="gpu" if on_gpu else "cpu", devices=1, precision="bf16-mixed" if on_gpu else "32-true",
-        max_steps=training.num_steps, max_epochs=-1, gradient_clip_val=1.0, logger=CSVLogger(folder, name="log"),
-        callbacks=callbacks, plugins=[AtomicCheckpoints()], enable_progress_bar=progress, log_every_n_steps=10,
-        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
-    )  # fmt: skip
-    return pl.Trainer(**(defaults | flags))
+def run_folder(
+    corpus: Corpus, split: Split, model: ModelConfig, training: TrainingConfig, store: Store | None = None
+) -> Path:
+    """Where a run under way keeps its checkpoints and metrics."""
+    return (store or Store()).root / "checkpoints" / run_key(corpus, split, model, training)
 
 
-def _finished(
-    corpus: Corpus, split: Split, module: SynthesisModule, trainer: pl.Trainer, callback: Progress, seconds: float
-) -> Run:
-    config, model = module.config, module.model.cpu()
-    batch = min(config.batch_size, len(module.data))
-    cost = {
-        "parameters": num_parameters(model),
-        "flops": step_flops(model, module.data, batch) * trainer.global_step,
-        "seconds": seconds,
-        "samples": batch * trainer.global_step,
-        "device": device_name(trainer.strategy.root_device),
-        "torch": torch.__version__,
-        "lightning": pl.__version__,
-    }
-    history = pd.DataFrame(callback.rows, columns=["step", "name", "value"])
-    weights = safetensors.torch.save({n: w.contiguous() for n, w in model.state_dict().items()})
-    return Run(corpus.identity, split.key, model.config, config, trainer.global_step, weights, history, cost)
+class _Fit:
+    """One call of the Trainer, and the run that it leaves."""
+
+    def __init__(self, folder: Path, corpus: Corpus, split: Split, module: SynthesisModule) -> None:
+        self.folder, self.corpus, self.split, self.module = folder, corpus, split, module
+        self.config, self.model_config = module.config, module.model.config
+        self.flops = step_flops(module.model, module.order.batch_size)
+
+    def compile(self, compiled: bool | str | None) -> None:
+        """Compile the network in place, so that its weights keep their names; by default where it pays."""
+        pays = _device().type == "cuda" and self.flops * self.config.num_steps > _WORTH_COMPILING
+        if compiled or (compiled is None and pays):
+            backend = compiled if isinstance(compiled, str) else "inductor"
+            self.module.model.network.compile(backend=backend, dynamic=False)
+
+    def run(self, last: Path | None, progress: bool, watch: Watch | None, flags: dict[str, Any]) -> Run:
+        """Train to the end or to Ctrl-C."""
+        samples = {n: t.sample(_CHECK_TASKS) for n, t in tasks_by_part(self.corpus, self.split).items()}
+        keeper = Keeper(self.folder, max(50, self.config.num_steps // 10))
+        with _interrupts() as interrupted, _quiet():
+            tracker = Progress(samples, self.config, interrupted, folder=self.folder, flops=self.flops, watch=watch)
+            trainer = self._trainer(tracker, keeper, progress, flags)
+            try:
+                trainer.fit(self.module, ckpt_path=last, weights_only=True)
+            except SystemExit as error:  # what Lightning makes of a second Ctrl-C
+                raise KeyboardInterrupt from error
+            seconds = tracker.seconds
+        step = trainer.global_step
+        if step < self.config.num_steps:
+            keeper.save(trainer)
+            _say(f"interrupted at step {step} of {self.config.num_steps}: kept, run the same again to go on")
+        run = self._finished(trainer, tracker, seconds)
+        if step >= self.config.num_steps and trainer.is_global_zero:
+            for path in (*files(self.folder), self.folder / METRICS_FILE):
+                path.unlink(missing_ok=True)
+        return run
+
+    def _trainer(self, tracker: Progress, keeper: Keeper, progress: bool, flags: dict[str, Any]) -> pl.Trainer:
+        on_gpu = _device().type == "cuda"
+        identity = Run.describe(self.corpus.identity, self.split.key, self.model_config, self.config)
+        defaults = dict(
+            accelerator="gpu" if on_gpu else "cpu", devices=1, precision="bf16-mixed" if on_gpu else "32-true",
+            max_steps=self.config.num_steps, max_epochs=-1, gradient_clip_val=self.config.clip or None, logger=False,
+            callbacks=[tracker, keeper, *([Bar(tracker)] if progress else [])],
+            plugins=[SealedCheckpoints(identity)], enable_checkpointing=False, enable_progress_bar=progress,
+            enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
+        )  # fmt: skip
+        return pl.Trainer(**(defaults | flags))
+
+    def _finished(self, trainer: pl.Trainer, tracker: Progress, seconds: float) -> Run:
+        model, batch, steps = self.module.model.cpu(), self.module.order.batch_size, trainer.global_step
+        tokens = int(tracker.num_tokens)
+        cost = {
+            "parameters": num_parameters(model),
+            "flops": self.flops * steps,
+            "seconds": seconds,
+            "samples": batch * steps,
+            "tokens": tokens,
+            "tokens_per_second": tokens / seconds,
+            "device": device_name(trainer.strategy.root_device),
+            "processes": trainer.world_size,
+            "precision": str(trainer.precision),
+            "torch": torch.__version__,
+            "lightning": pl.__version__,
+        }
+        tracker.state_dict()  # brings the last losses in
+        weights = safetensors.torch.save({n: w.clone().contiguous() for n, w in model.state_dict().items()})
+        return Run(
+            self.corpus.identity, self.split.key, self.model_config, self.config, steps, weights, tracker.history,
+            tracker.answer_table, cost,
+        )  # fmt: skip
 
 
-def step_flops(model: Synthesizer, data: DeviceData, batch_size: int) -> int:
-    """Floating-point operations of one training step, counted by PyTorch on the CPU."""
-    data = data.cpu()
-    num = min(2, batch_size)
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        program_loss(model, data, torch.arange(num)).backward()
-    model.zero_grad(set_to_none=True)
-    return counter.get_total_flops() * batch_size // num
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def device_name(device: torch.device) -> str:
-    """Name of the GPU, or of the processor with its number of threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The run's folder for this process alone; a helper process of several works for the one that holds it."""
+    with nullcontext() if int(os.environ.get("LOCAL_RANK", "0")) > 0 else exclusive(folder):
+        yield
+    with suppress(OSError):  # of a finished run nothing is left in it
+        folder.rmdir()
+
+
+def _say(message: str) -> None:
+    from tqdm.auto import tqdm
+
+    tqdm.write(f"synthlab: {message}")
+
+
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    """Seeded weights, and the caller's random numbers as they were afterwards."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _memory_errors(batch_size: int) -> Iterator[None]:
+    """A device that is out of memory as one line that names a smaller batch; what was allocated is let go."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "t allocate memory" not in str(error):
+            raise
+        error.__traceback__ = None  # its frames hold the tensors
+        problem = ConfigurationError(
+            f"out of device memory with batches of {batch_size}: "
+            + (f"use batch_size={batch_size // 2}, or a smaller model" if batch_size > 1 else "use a smaller model")
+        )
+    else:
+        return
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    raise problem from None
 
 
 @contextmanager

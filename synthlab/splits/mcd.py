@@ -72,7 +72,8 @@ def mcd_settings(
     num_starts, num_sweeps
         Effort of the search: random starts, and passes over all classes while it cools.
     policy, seed
-        As for every split; "minimal" targets are the least drawn texts of their classes.
+        As for every split; the targets "minimal inside the support" are the least drawn
+        texts of their classes.
 
     Raises
     ------

@@ -17,7 +17,10 @@ from synthlab.splits.boundaries import Boundary
 from synthlab.store import Carrier
 from synthlab.universe.corpus import Corpus
 
-POLICIES = ("as sampled", "minimal")
+RANDOM_TEXT = "random"
+POLICIES = ("as sampled", "minimal", "minimal inside the support", RANDOM_TEXT)
+"""Which text of a function is learned: the one drawn, the least of all, the least that may be trained on, or
+another one that may be trained on every epoch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,8 @@ class Split(Carrier):
     train
         Ids of the training programs, in the order drawn.
     targets
-        Ids of the texts the model learns to write for them (equal to `train` for "as sampled").
+        Ids of the texts the model learns to write for them (equal to `train` for "as sampled"; for "random" the
+        ones of the first draw, see `learned_texts`).
     tests
         Class ids per test set; density tests may repeat a class, which weighs it.
     reserved
@@ -47,7 +51,7 @@ class Split(Carrier):
     """
 
     stage: ClassVar[str] = "split"
-    schema: ClassVar[int] = 3
+    schema: ClassVar[int] = 4
 
     kind: str
     corpus: dict[str, Any]
@@ -226,13 +230,36 @@ def check_pool(pool: np.ndarray, num_train: int, detail: str) -> None:
 
 
 def choose_targets(corpus: Corpus, train: np.ndarray, pool: np.ndarray, policy: str) -> np.ndarray:
-    """Text to learn for every training program, by policy.
+    """Text to learn for every training program, by policy (see `POLICIES`); `pool` may be trained on, ascending.
 
-    "as sampled" is the program itself; "minimal" is the least text of its class inside the pool.
+    Raises
+    ------
+    SplitError
+        If the least text of a function lies outside the pool: learning it would give the held-out region away.
     """
     if policy not in POLICIES:
         raise ConfigurationError(f"target policy {policy!r}: choose from {', '.join(POLICIES)}")
-    if policy == "as sampled":
+    if policy in ("as sampled", RANDOM_TEXT):
         return train.copy()
     classes, first = np.unique(corpus.class_index[pool], return_index=True)  # pool is ascending: the first is least
-    return pool[first[np.searchsorted(classes, corpus.class_index[train])]]
+    inside = pool[first[np.searchsorted(classes, corpus.class_index[train])]]
+    outside = int((inside != corpus.class_id[corpus.class_index[train]]).sum())
+    if policy == "minimal" and outside:
+        raise SplitError(
+            f"{outside:,} of {len(train):,} training programs have their minimal text outside the support: "
+            "use the policy 'minimal inside the support'"
+        )
+    return inside
+
+
+def learned_texts(corpus: Corpus, split: Split) -> np.ndarray:
+    """Ids of every text that a model of this split may be taught, ascending.
+
+    They are its targets, unless another text is drawn every epoch: then all texts of their functions outside
+    the held-out region, or, where compounds are held out instead, those drawn.
+    """
+    if split.settings["policy"] != RANDOM_TEXT or split.kind == "mcd":
+        return np.unique(split.targets)
+    taught = np.zeros(corpus.num_classes + 1, dtype=bool)  # class -1 reads the last entry
+    taught[corpus.class_index[split.targets]] = True
+    return np.flatnonzero(taught[corpus.class_index] & ~split.held_out(corpus.num_programs))

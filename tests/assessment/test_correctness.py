@@ -153,7 +153,7 @@ def test_without_a_sample_that_is_right_on_the_grid_the_first_is_submitted(corpu
     answers = [(0, 0, long), (0, 1, "y"), (1, 1, "x"), (1, 0, "!* y")]
     evaluation = check(tasks, submit(POLYNOMIAL, *answers))
     assert evaluation.submitted().tolist() == [TOO_LONG, UNGRAMMATICAL]
-    assert evaluation.num_samples == 2
+    assert set(evaluation.num_samples.tolist()) == {2}
 
 
 def test_an_undefined_sample_is_never_submitted_before_a_right_one(rational3):

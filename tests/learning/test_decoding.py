@@ -10,13 +10,13 @@ from scipy.stats import chisquare
 
 from synthlab.assessment.tasks import tasks_of
 from synthlab.errors import ConfigurationError
-from synthlab.language.grammar import PAD, Grammar, Grid
+from synthlab.language.grammar import PAD, POLYNOMIAL, Grammar, Grid
+from synthlab.language.measure import sizes_of
 from synthlab.language.operator import ADD
 from synthlab.language.program import prefix_lengths
-from synthlab.learning import decoding
-from synthlab.learning.decoding import decode
-from synthlab.learning.encoding import row_features
-from synthlab.learning.run import new_model
+from synthlab.learning.decoding import Decoding, decode, evaluating, first_token_probabilities, nucleus
+from synthlab.learning.encoding import patches
+from synthlab.learning.networks import Synthesizer
 from synthlab.presets import ModelConfig
 from synthlab.universe.corpus import build_corpus
 
@@ -37,17 +37,17 @@ def trained_model(trained4):
 def small():
     """A random model of three tokens, and one task."""
     torch.manual_seed(0)
-    model = new_model(ModelConfig(width=8, layers=1, heads=2), SMALL, 2).eval()
+    model = Synthesizer(ModelConfig(width=8, layers=1, heads=2), SMALL, 2).eval()
     with torch.no_grad():
-        model.embed.weight.normal_(std=0.3)
-        model.head.weight.mul_(0.4)
+        model.network.embed.weight.normal_(std=0.3)
+        model.network.head.weight.mul_(0.4)
     corpus = build_corpus(SMALL, 2)
     return model, tasks_of(corpus, corpus.class_id[:1])
 
 
 def log_probabilities(model, tasks, rows, temperature=1.0):
     """Of every next token after every prefix of the rows, by the full forward pass."""
-    features = row_features(torch.from_numpy(tasks.outputs.astype(np.float64)), tasks.grammar.grid)
+    features = patches(torch.from_numpy(tasks.outputs.astype(np.float64)), tasks.grammar.grid)
     with torch.no_grad():
         return (
             model(features.expand(len(rows), -1, -1) if len(tasks) == 1 else features, rows) / temperature
@@ -94,10 +94,13 @@ def test_one_greedy_candidate_a_task_in_order(trained_model, tasks4):
     assert candidates.prefix.shape == (len(tasks4), 7) and candidates.prefix.dtype == np.uint8
 
 
-def test_rows_in_blocks_give_the_same_programs(trained_model, tasks4, monkeypatch):
-    whole = decode(trained_model, tasks4)
-    monkeypatch.setattr(decoding, "_ROWS_AT_ONCE", 7)
-    blocks = decode(trained_model, tasks4)
+WAYS = [dict(), dict(num_samples=5, temperature=1.0, seed=3), dict(beam=6, num_samples=4), dict(grammatical=True)]
+
+
+@pytest.mark.parametrize("settings", WAYS)
+def test_rows_in_blocks_give_the_same_programs(trained_model, tasks4, settings):
+    whole = decode(trained_model, tasks4, **settings)
+    blocks = decode(trained_model, tasks4, rows_at_once=7, **settings)
     assert np.array_equal(whole.prefix, blocks.prefix)
     np.testing.assert_allclose(whole.log_probability, blocks.log_probability, atol=1e-5)
 
@@ -140,9 +143,140 @@ def test_samples_follow_the_distribution_of_the_model(small, temperature):
     assert chisquare(list(found.values()), 6000 * expected / expected.sum()).pvalue > 1e-3
 
 
+def test_more_samples_begin_with_the_fewer(trained_model, tasks4):
+    few, many = (decode(trained_model, tasks4, num_samples=n, temperature=1.0, seed=8) for n in (3, 11))
+    assert np.array_equal(many.prefix[many.rank < 3], few.prefix)
+
+
+def test_a_task_gets_its_samples_whatever_stands_behind_it(trained_model, tasks4):
+    whole = decode(trained_model, tasks4, num_samples=4, temperature=1.0)
+    part = decode(trained_model, tasks4.take(np.arange(9)), num_samples=4, temperature=1.0)
+    assert np.array_equal(whole.prefix[: 4 * 9], part.prefix)
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.8, 1.0])
+def test_the_nucleus_holds_the_fewest_tokens_of_enough_probability(top_p):
+    probability = torch.tensor([[0.5, 0.1, 0.25, 0.15], [0.05, 0.05, 0.05, 0.85]])
+    kept = nucleus(probability.log(), top_p).isfinite()
+    for row, mask in zip(probability.tolist(), kept.tolist(), strict=True):
+        chosen = [p for p, k in zip(row, mask, strict=True) if k]
+        assert sum(chosen) >= top_p - 1e-6 and sum(chosen) - min(chosen) < top_p
+        assert not any(p > min(chosen) for p, k in zip(row, mask, strict=True) if not k)
+
+
+def test_samples_of_the_nucleus_follow_its_distribution(small):
+    model, tasks = small
+    first = first_token_probabilities(model, tasks)[0]
+    top_p = float(np.sort(first)[-2:].sum()) - 1e-4  # leaves out the least likely of three
+    candidates = decode(model, tasks, num_samples=4000, temperature=1.0, top_p=top_p, seed=2)
+    found = np.bincount(candidates.prefix[:, 0], minlength=3)
+    assert found[np.argmin(first)] == 0
+    kept = np.delete(np.arange(3), np.argmin(first))
+    assert chisquare(found[kept], 4000 * first[kept] / first[kept].sum()).pvalue > 1e-3
+
+
 def test_low_temperature_is_greedy(trained_model, tasks4):
     cold = decode(trained_model, tasks4, num_samples=1, temperature=1e-4)
     assert np.array_equal(cold.prefix, decode(trained_model, tasks4).prefix)
+
+
+# ---------------------------------------------------------------- beam
+
+
+def all_texts(model, tasks):
+    """Every text that a model of three tokens can write, and its probability, by the full forward pass."""
+    texts = [(0, PAD, PAD), (1, PAD, PAD), *((2, *rest) for rest in itertools.product(range(3), repeat=2))]
+    tokens = torch.tensor(texts)
+    values = log_probabilities(model, tasks, tokens).gather(2, tokens.clamp(max=2)[..., None])[..., 0]
+    return texts, torch.where(tokens != PAD, values, 0.0).sum(1).double().numpy()
+
+
+@pytest.mark.parametrize("num", [1, 4, 11])
+def test_a_wide_beam_finds_the_likeliest_texts(small, num):
+    model, tasks = small
+    texts, values = all_texts(model, tasks)
+    best = np.argsort(-values)[:num]
+    found = decode(model, tasks, beam=20, num_samples=num)
+    assert [tuple(row) for row in found.prefix.tolist()] == [texts[k] for k in best]
+    np.testing.assert_allclose(found.log_probability, values[best], atol=1e-5)
+    assert found.rank.tolist() == list(range(num)) and not found.independent
+
+
+def test_a_beam_has_no_more_texts_than_there_are(small):
+    model, tasks = small
+    found = decode(model, tasks, beam=20, num_samples=20)
+    texts, _ = all_texts(model, tasks)
+    real = np.isfinite(found.log_probability)
+    assert real.sum() == len(texts) and (found.prefix[~real] == PAD).all() and real[: len(texts)].all()
+
+
+def test_a_beam_of_one_is_greedy_and_a_wider_one_no_worse(trained_model, tasks4):
+    greedy, one, wide = decode(trained_model, tasks4), *(decode(trained_model, tasks4, beam=b) for b in (1, 8))
+    assert np.array_equal(greedy.prefix, one.prefix)
+    assert (wide.log_probability >= greedy.log_probability - 1e-4).mean() > 0.95  # a beam can lose the greedy text
+    assert (wide.log_probability > greedy.log_probability + 1e-3).any()
+
+
+def test_the_score_of_a_beam_is_that_of_its_text(trained_model, tasks4):
+    found = decode(trained_model, tasks4, beam=5, num_samples=3)
+    tokens = written(found)
+    values = log_probabilities(trained_model, tasks4.take(found.task), tokens)
+    picked = values.gather(2, tokens.clamp(max=7)[..., None])[..., 0]
+    np.testing.assert_allclose(found.log_probability, torch.where(tokens != PAD, picked, 0.0).sum(1), atol=1e-4)
+    assert len(found.distinct()) == len(found)  # a beam never repeats a text
+
+
+# ---------------------------------------------------------------- notations, rules, repetitions
+
+
+@pytest.fixture(scope="module", params=["prefix", "postfix", "infix"])
+def untrained(request):
+    torch.manual_seed(1)
+    return Synthesizer(ModelConfig(width=16, layers=1, notation=request.param), POLYNOMIAL, 4).eval()
+
+
+@pytest.mark.parametrize("settings", [dict(), dict(num_samples=6, temperature=2.0), dict(beam=4, num_samples=4)])
+def test_masked_to_grammatical_texts_all_are_programs_within_the_bound(untrained, tasks4, settings):
+    candidates = decode(untrained, tasks4, grammatical=True, **settings)
+    lengths = prefix_lengths(POLYNOMIAL, candidates.prefix)
+    assert (lengths > 0).all() and (sizes_of(POLYNOMIAL, candidates.prefix) <= 4).all()
+    free = decode(untrained, tasks4, **settings)
+    assert (prefix_lengths(POLYNOMIAL, free.prefix) < 0).any() or untrained.config.notation == "prefix"
+
+
+def test_the_mask_changes_nothing_where_the_answer_is_grammatical_anyway(trained_model, tasks4):
+    free, masked = decode(trained_model, tasks4), decode(trained_model, tasks4, grammatical=True)
+    fine = (prefix_lengths(POLYNOMIAL, free.prefix) > 0) & (sizes_of(POLYNOMIAL, free.prefix) <= 4)
+    assert fine.any() and np.array_equal(free.prefix[fine], masked.prefix[fine])
+
+
+def test_repetitions_are_dropped_in_order_of_rank(trained_model, tasks4):
+    samples = decode(trained_model, tasks4, num_samples=12, temperature=0.7)
+    found = samples.distinct()
+    for task in range(len(tasks4)):
+        expected = list(dict.fromkeys(map(tuple, samples.prefix[samples.task == task].tolist())))
+        mine = found.task == task
+        assert list(map(tuple, found.prefix[mine].tolist())) == expected
+        assert found.rank[mine].tolist() == list(range(len(expected)))
+    assert not found.independent and samples.independent and len(found) < len(samples)
+
+
+def test_a_compiled_step_writes_the_same(trained_model, tasks4):
+    torch._dynamo.reset()
+    plain, compiled = decode(trained_model, tasks4), decode(trained_model, tasks4, compiled="eager")
+    assert np.array_equal(plain.prefix, compiled.prefix)
+
+
+def test_no_task_no_candidate(trained_model, tasks4):
+    assert len(decode(trained_model, tasks4.take(np.arange(0)))) == 0
+
+
+def test_a_model_is_evaluated_for_a_while(untrained):
+    untrained.train()
+    with evaluating(untrained):
+        assert not untrained.training
+    assert untrained.training
+    untrained.eval()
 
 
 # ---------------------------------------------------------------- refusals
@@ -154,6 +288,20 @@ def test_low_temperature_is_greedy(trained_model, tasks4):
 def test_settings_that_make_no_sense_are_refused(trained_model, tasks4, settings):
     with pytest.raises(ConfigurationError, match="greedy gives one, sampling needs > 0"):
         decode(trained_model, tasks4, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(top_p=0.0, temperature=1.0), "share of the probability"),
+        (dict(top_p=1.1, temperature=1.0), "share of the probability"),
+        (dict(beam=3, num_samples=4), "at most so many candidates"),
+        (dict(beam=3, temperature=0.5), "no temperature"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Decoding(**settings)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e19])

@@ -1,5 +1,8 @@
 """Training learns, refuses leaks, repeats bitwise, and goes on exactly where it was cut off."""
 
+import hashlib
+import io
+import json
 import signal
 import threading
 from dataclasses import replace
@@ -8,22 +11,20 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from learning.runs import MODEL, SHORT, checkpoints, run, spy
 
 from synthlab.assessment.tasks import tasks_of
 from synthlab.errors import ArtifactError, ConfigurationError, SplitError
-from synthlab.language.grammar import POLYNOMIAL
+from synthlab.language.grammar import PAD, POLYNOMIAL
 from synthlab.learning import training as module
-from synthlab.learning.batches import DeviceData
+from synthlab.learning.batches import Place, training_data
+from synthlab.learning.costs import step_flops
 from synthlab.learning.decoding import decode
-from synthlab.learning.run import new_model
-from synthlab.learning.training import step_flops, train
+from synthlab.learning.networks import Synthesizer
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.regions import Region
 from synthlab.splits.support import support_settings, support_split
 from synthlab.universe.corpus import build_corpus
-
-MODEL = ModelConfig(width=16, layers=1)
-SHORT = TrainingConfig(num_steps=60, batch_size=32, learning_rate=4e-3, num_checks=3)
 
 
 @pytest.fixture(scope="module")
@@ -34,27 +35,6 @@ def uninterrupted(corpus3, split3, tmp_path_factory):
         return run(corpus3, split3, tmp_path_factory.mktemp("whole"), SHORT), seen
 
 
-def run(corpus, split, folder, training, model=MODEL):
-    from synthlab.store import Store
-
-    return train(corpus, split, model, training, store=Store(folder), progress=False)
-
-
-def spy(monkeypatch, *, at=None, do=None):
-    """Record the batch of every step; do something before the steps of some numbers (1 is the first)."""
-    seen, original = [], module.program_loss
-
-    def watched(model, data, index):
-        if model.training and len(index) == SHORT.batch_size:
-            seen.append(index.tolist())
-            if len(seen) == at:
-                do()
-        return original(model, data, index)
-
-    monkeypatch.setattr(module, "program_loss", watched)
-    return seen
-
-
 def fail():
     raise RuntimeError("power cut")
 
@@ -62,10 +42,6 @@ def fail():
 def interrupt():
     assert threading.current_thread() is threading.main_thread()
     signal.raise_signal(signal.SIGINT)
-
-
-def checkpoints(folder):
-    return [p for p in folder.rglob("*") if p.is_file() and "checkpoints" in p.parts]
 
 
 # ---------------------------------------------------------------- learning
@@ -83,7 +59,7 @@ def test_the_loss_falls_and_the_checks_are_written_down(uninterrupted, split3):
 
 def test_a_tiny_universe_is_learned_by_heart(tmp_path):
     corpus = build_corpus(POLYNOMIAL, 2)
-    settings = support_settings(Region(rule="root", root="*"), reserved=0.2, policy="minimal")
+    settings = support_settings(Region(rule="root", root="*"), reserved=0.2, policy="minimal inside the support")
     split = support_split(corpus, {}, settings)
     training = TrainingConfig(num_steps=160, batch_size=48, learning_rate=1e-2, num_checks=0)
     learned = run(corpus, split, tmp_path, training, ModelConfig(width=32, layers=1)).model()
@@ -95,7 +71,7 @@ def test_a_tiny_universe_is_learned_by_heart(tmp_path):
 
 def test_every_kind_of_weight_is_trained(uninterrupted):
     torch.manual_seed(SHORT.seed)
-    before = new_model(MODEL, POLYNOMIAL, 3).state_dict()
+    before = Synthesizer(MODEL, POLYNOMIAL, 3).state_dict()
     after = safetensors.torch.load(uninterrupted[0].weights)
     assert set(before) == set(after)
     assert [n for n in before if torch.equal(before[n], after[n])] == []
@@ -209,7 +185,7 @@ def test_settings_have_checkpoints_of_their_own(uninterrupted, corpus3, split3, 
         spy(patch, at=5, do=interrupt)
         run(corpus3, split3, tmp_path, replace(SHORT, seed=8))
     assert run(corpus3, split3, tmp_path, SHORT).weights == uninterrupted[0].weights
-    assert len([p for p in checkpoints(tmp_path) if p.name == "last.ckpt"]) == 1
+    assert [p.name for p in checkpoints(tmp_path) if p.suffix == ".ckpt"] == ["step-000000005.ckpt"]
 
 
 # ---------------------------------------------------------------- cost and settings
@@ -223,20 +199,19 @@ def test_the_cost_is_counted(uninterrupted, split3):
 
 
 @pytest.mark.parametrize(("width", "layers"), [(16, 1), (32, 3), (64, 2)])
-def test_flops_are_six_per_weight_and_token(corpus3, split3, width, layers):
+def test_flops_are_six_per_weight_and_token(width, layers):
     """Weights times the positions that they work on; attention itself adds little at this length."""
-    data = DeviceData(corpus3, split3)
-    model = new_model(ModelConfig(width=width, layers=layers), POLYNOMIAL, 3)
+    model = Synthesizer(ModelConfig(width=width, layers=layers), POLYNOMIAL, 3)
     rows, length = 6, 5
     weights = rows * 120 * width + (rows + length) * layers * 12 * width**2 + length * width * 8
-    found = step_flops(model, data, 64)
+    found = step_flops(model, 64)
     assert 0.5 < found / (6 * weights * 64) < 2
-    assert step_flops(model, data, 256) == 4 * found
+    assert step_flops(model, 256) == 4 * found
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_flops_of_a_run_are_those_of_its_steps(uninterrupted, corpus3, split3):
-    step = step_flops(new_model(MODEL, POLYNOMIAL, 3), DeviceData(corpus3, split3), 32)
+def test_flops_of_a_run_are_those_of_its_steps(uninterrupted):
+    step = step_flops(Synthesizer(MODEL, POLYNOMIAL, 3), 32)
     assert uninterrupted[0].cost["flops"] == 60 * step
 
 
@@ -256,6 +231,10 @@ def test_a_batch_larger_than_the_training_set_is_the_training_set(corpus3, split
         (dict(warmup=1.0), "share of the steps"),
         (dict(warmup=-0.1), "share of the steps"),
         (dict(num_checks=-1), "cannot be negative"),
+        (dict(clip=-1.0), "cannot be negative"),
+        (dict(schedule="linear"), "unknown schedule 'linear': choose from cosine, wsd"),
+        (dict(decay=0.0), "share of the steps"),
+        (dict(decay=0.96), "share of the steps"),
     ],
 )
 def test_settings_that_cannot_train_are_refused(settings, message):
@@ -265,25 +244,60 @@ def test_settings_that_cannot_train_are_refused(settings, message):
 
 def test_warm_up_is_linear_and_the_decay_ends_at_zero(corpus3, split3):
     config = TrainingConfig(num_steps=200, warmup=0.1)
-    module_ = module.SynthesisModule(new_model(MODEL, POLYNOMIAL, 3), DeviceData(corpus3, split3), config)
+    model = Synthesizer(MODEL, POLYNOMIAL, 3)
+    module_ = module.SynthesisModule(model, training_data(corpus3, split3, model), config)
     schedule = module_.configure_optimizers()["lr_scheduler"]["scheduler"]
     rates = [schedule.lr_lambdas[0](step) for step in range(201)]
     np.testing.assert_allclose(rates[:20], np.arange(1, 21) / 20)
     np.testing.assert_allclose(rates[20:], [(1 + np.cos(np.pi * k / 180)) / 2 for k in range(181)], atol=1e-6)
 
 
+def test_a_stable_rate_decays_at_the_end_only():
+    config = TrainingConfig(num_steps=200, warmup=0.1, schedule="wsd", decay=0.25)
+    rates = [config.rate(step) for step in range(201)]
+    np.testing.assert_allclose(rates[:20], np.arange(1, 21) / 20)
+    assert set(rates[20:151]) == {1.0}
+    np.testing.assert_allclose(rates[150:], np.arange(50, -1, -1) / 50)
+
+
+def test_the_loss_is_the_mean_over_tokens_however_a_batch_is_shared(corpus3, split3):
+    torch.manual_seed(0)
+    model = Synthesizer(MODEL, POLYNOMIAL, 3)
+    data = training_data(corpus3, split3, model)
+    place = Place(0, 0, torch.arange(31) * 7)
+    seen, text = data.batch(place)
+    per_token = [
+        -model(seen[k : k + 1], row[None].long())[0].log_softmax(-1)[p, row[p].long()]
+        for k, row in enumerate(text) for p in range(len(row)) if row[p] != PAD
+    ]  # fmt: skip
+    expected = torch.stack(per_token).mean()
+    loss, num_tokens = module.program_loss(model, data, place)
+    torch.testing.assert_close(loss, expected)
+    assert num_tokens == len(per_token)
+    for processes in (2, 3, 31):
+        shares = [
+            module.program_loss(model, data, place, slice(p, None, processes), processes)[0] for p in range(processes)
+        ]
+        torch.testing.assert_close(torch.stack(shares).mean(), expected)
+
+
 def test_checkpoints_are_never_unpickled(corpus3, split3, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         spy(patch, at=5, do=interrupt)
         run(corpus3, split3, tmp_path, SHORT)
-    (last,) = (p for p in checkpoints(tmp_path) if p.name == "last.ckpt")
+    (last,) = (p for p in checkpoints(tmp_path) if p.suffix == ".ckpt")
+    _, header, _ = last.read_bytes().split(b"\n", 2)
     canary = tmp_path / "canary"
 
     class Malicious:
         def __reduce__(self):
             return canary.touch, ()
 
-    torch.save({"state_dict": Malicious()}, last)
+    buffer = io.BytesIO()
+    torch.save({"state_dict": Malicious()}, buffer)
+    content = buffer.getvalue()
+    about = json.loads(header) | {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    last.write_bytes(b"\n".join([b"synthlab checkpoint 1", json.dumps(about).encode(), content]))
     with pytest.raises(ArtifactError, match="UnpicklingError"):
         run(corpus3, split3, tmp_path, SHORT)
     assert not canary.exists()

@@ -30,7 +30,7 @@ def clean(corpus4, spaces4):
         settings = support_settings(region, num_train=5000, num_test=400, reserved=0.25, policy=policy)
         return support_split(corpus4, spaces4, settings)
 
-    splits = {"root": draw(ROOT), "quantile": draw(QUANTILE), "outputs": draw(SEMANTIC, "minimal")}
+    splits = {"root": draw(ROOT), "quantile": draw(QUANTILE), "outputs": draw(SEMANTIC, "minimal inside the support")}
     for regime in REGIMES:
         settings = density_settings(regime=regime, num_train=2000, num_test=100, num_cells=10, policy="minimal")
         splits[regime] = density_split(corpus4, spaces4, settings)

@@ -116,17 +116,30 @@ def test_programs_without_a_function_are_never_trained_on(rational3):
     assert len(pool) < rational3.num_programs
 
 
-def test_minimal_targets_are_the_least_texts_of_the_pool(corpus4):
+def test_targets_are_the_least_texts_of_the_pool(corpus4):
     pool = np.arange(3, corpus4.num_programs, 7)
     train = np.random.default_rng(0).permutation(pool)[:500]
-    targets = choose_targets(corpus4, train, pool, "minimal")
+    targets = choose_targets(corpus4, train, pool, "minimal inside the support")
     least = {}
     for program in pool.tolist():
         least.setdefault(int(corpus4.class_index[program]), program)
     assert targets.tolist() == [least[int(corpus4.class_index[p])] for p in train]
-    assert np.array_equal(choose_targets(corpus4, train, pool, "as sampled"), train)
-    with pytest.raises(ConfigurationError, match="choose from as sampled, minimal"):
+    for policy in ("as sampled", "random"):
+        assert np.array_equal(choose_targets(corpus4, train, pool, policy), train)
+    with pytest.raises(ConfigurationError, match="choose from as sampled, minimal, minimal inside the support, random"):
         choose_targets(corpus4, train, pool, "longest")
+
+
+def test_minimal_texts_outside_the_pool_are_refused_with_their_number(corpus4):
+    pool = np.arange(3, corpus4.num_programs, 7)
+    outside = sum(int(corpus4.class_id[corpus4.class_index[p]]) % 7 != 3 for p in pool[:500])
+    assert 0 < outside < 500
+    with pytest.raises(SplitError, match=f"{outside} of 500 training programs have their minimal text outside"):
+        choose_targets(corpus4, pool[:500], pool, "minimal")
+    whole = np.arange(corpus4.num_programs)
+    assert np.array_equal(
+        choose_targets(corpus4, pool[:500], whole, "minimal"), corpus4.class_id[corpus4.class_index[pool[:500]]]
+    )
 
 
 def test_policies_change_targets_and_nothing_else(corpus4, spaces4, splits):

@@ -125,7 +125,9 @@ def test_tests_are_capped_and_what_is_reserved_is_not(mcd4, corpus4, settings4):
 
 
 def test_minimal_targets_are_the_least_drawn_texts_of_their_functions(corpus4, settings4, function_of):
-    split = mcd_split(corpus4, settings4 | {"policy": "minimal", "num_train": 2_000, "control": True})
+    split = mcd_split(
+        corpus4, settings4 | {"policy": "minimal inside the support", "num_train": 2_000, "control": True}
+    )
     least, reserved = {}, set(function_of[split.reserved].tolist())
     for p in drawn_programs(corpus4, settings4).tolist():
         least.setdefault(function_of[p], p)

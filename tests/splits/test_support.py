@@ -175,7 +175,7 @@ def test_saved_and_loaded_split_is_equal(splits, corpus4, store, name):
 
 
 def test_minimal_targets_stay_inside_the_support(corpus4, spaces4, naive4, texts_of_function):
-    settings = support_settings(REGIONS["root"], policy="minimal", num_train=2000, reserved=0.25)
+    settings = support_settings(REGIONS["root"], policy="minimal inside the support", num_train=2000, reserved=0.25)
     split = support_split(corpus4, spaces4, settings)
     held_out = split.held_out(len(naive4))
     least = {}

@@ -1,10 +1,8 @@
 """Universes on disk: the same as in memory whoever makes the pieces, and whole again after every accident."""
 
-import errno
 import json
 import math
 import multiprocessing
-import os
 import re
 import shutil
 import signal
@@ -865,50 +863,6 @@ def test_a_kill_at_any_sync_is_survived(tmp_path, what):
 
 
 # ---------------------------------------------------------------- disk full
-
-
-class SmallDisk:
-    """Two megabytes: a tmpfs where one can be mounted, else a pretended one of the same size."""
-
-    def __init__(self, root, monkeypatch):
-        self.root, self.filler, self.monkeypatch = root, root / "filler", monkeypatch
-        root.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(root)]
-        self.real = bool(shutil.which("mount")) and subprocess.run(mount, capture_output=True).returncode == 0
-
-    def fill(self, leaving):
-        """Let another program take all but so many bytes, a whole number of pages."""
-        if self.real:
-            self.filler.write_bytes(bytes(shutil.disk_usage(self.root).free - leaving))
-            assert shutil.disk_usage(self.root).free == leaving
-            return
-        true_usage, true_sync, written = shutil.disk_usage, os.fsync, []
-
-        def sync(descriptor):
-            written.append(os.fstat(descriptor).st_size)
-            if sum(written) > leaving:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            true_sync(descriptor)
-
-        self.monkeypatch.setattr(shutil, "disk_usage", lambda path: true_usage(path)._replace(free=leaving))
-        self.monkeypatch.setattr(os, "fsync", sync)
-
-    def make_room(self):
-        if self.real:
-            self.filler.unlink()
-        else:
-            self.monkeypatch.undo()
-
-    def remove(self):
-        if self.real:
-            subprocess.run(["umount", str(self.root)], check=True)
-
-
-@pytest.fixture
-def small_disk(tmp_path, monkeypatch):
-    disk = SmallDisk(tmp_path / "small", monkeypatch)
-    yield disk
-    disk.remove()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,141 @@
+"""Checkpoints that are whole or not there, know what they belong to, and are read without trusting pickles.
+
+A file is one line that names the format, one line of JSON (length and SHA-256 of the rest, and what the run is
+made from), and the checkpoint as PyTorch writes it. The newest two are kept: where the newest is damaged, the
+one before it serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+
+from synthlab.durable import write_atomically
+from synthlab.errors import ArtifactError
+
+_FORMAT = b"synthlab checkpoint 1"
+_PATTERN = "step-*.ckpt"
+KEPT = 2
+SECONDS_BETWEEN = 60.0
+
+
+class SealedCheckpoints(CheckpointIO):
+    """Lightning's way to the files of one run.
+
+    Parameters
+    ----------
+    identity
+        What the run is made from (corpus with its grammar, split, model, training); a checkpoint of another
+        is refused.
+    """
+
+    def __init__(self, identity: Mapping[str, Any]) -> None:
+        self.identity = json.loads(json.dumps(identity))
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        content = buffer.getvalue()
+        about = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "identity": self.identity}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(Path(path), b"\n".join([_FORMAT, json.dumps(about).encode(), content]))
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        content = unsealed(Path(path), self.identity)
+        try:
+            return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
+        except Exception as error:
+            kind = type(error).__name__
+            raise ArtifactError(f"checkpoint {path} cannot be read ({kind}): delete it and train again") from error
+
+    def remove_checkpoint(self, path: Any) -> None:
+        Path(path).unlink(missing_ok=True)
+
+
+def unsealed(path: Path, identity: Mapping[str, Any]) -> bytes:
+    """Content of a checkpoint file behind its seal.
+
+    Raises
+    ------
+    ArtifactError
+        If it is damaged, or belongs to another run; names what differs, with both values.
+    """
+    try:
+        kind, header, content = path.read_bytes().split(b"\n", 2)
+        about = json.loads(header)
+        whole = kind == _FORMAT and len(content) == about["bytes"]
+        whole = whole and hashlib.sha256(content).hexdigest() == about["sha256"]
+        found = about["identity"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"checkpoint {path} is damaged ({type(error).__name__}): delete it") from error
+    if not whole:
+        raise ArtifactError(f"checkpoint {path} is damaged: delete it")
+    differs = [f"{n} {found.get(n)} instead of {identity.get(n)}" for n in identity if found.get(n) != identity.get(n)]
+    if differs or found.keys() != identity.keys():
+        raise ArtifactError(f"checkpoint {path} belongs to another run ({'; '.join(differs)}): move it away")
+    return content
+
+
+def files(folder: Path) -> list[Path]:
+    """Checkpoint files of a run, newest first."""
+    return sorted(folder.glob(_PATTERN), reverse=True)
+
+
+def newest(folder: Path, identity: Mapping[str, Any]) -> Path | None:
+    """The newest whole checkpoint of a run; a damaged one is passed over with a warning. None before the first.
+
+    Raises
+    ------
+    ArtifactError
+        If there are checkpoints and none is whole, or one belongs to another run.
+    """
+    found, problems = files(folder), []
+    for path in found:
+        try:
+            unsealed(path, SealedCheckpoints(identity).identity)
+        except ArtifactError as error:
+            if "another run" in str(error):
+                raise
+            problems.append(str(error))
+            continue
+        if problems:
+            warnings.warn(f"{problems[0]}; going on from {path.name}", stacklevel=2)
+        return path
+    if problems:
+        raise ArtifactError(f"no checkpoint in {folder} is whole: delete the folder and train again")
+    return None
+
+
+class Keeper(pl.Callback):
+    """Saves the run every so many steps, and every minute where one process trains alone."""
+
+    def __init__(self, folder: Path, every: int) -> None:
+        self.folder, self.every = folder, every
+        self.last = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        late = trainer.world_size == 1 and time.monotonic() - self.last > SECONDS_BETWEEN
+        if trainer.global_step % self.every == 0 or late:
+            self.save(trainer)
+
+    def save(self, trainer: pl.Trainer) -> Path:
+        """Save this step, and forget all but the newest two."""
+        path = self.folder / f"step-{trainer.global_step:09d}.ckpt"
+        trainer.save_checkpoint(path)
+        self.last = time.monotonic()
+        if trainer.is_global_zero:
+            for old in files(self.folder)[KEPT:]:
+                old.unlink(missing_ok=True)
+        return path

@@ -1,0 +1,179 @@
+"""What a run says of itself while it trains: losses, pass@1 of samples of the tests, answers, speed."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import TQDMProgressBar
+from torch import Tensor
+
+from synthlab.assessment.correctness import SOLVED, STATUSES, check
+from synthlab.assessment.tasks import Tasks
+from synthlab.learning.decoding import decode, evaluating
+from synthlab.learning.networks import Synthesizer
+from synthlab.presets import TrainingConfig
+
+HISTORY = ["step", "name", "value"]
+ANSWERS = ["step", "part", "class_id", "written", "status"]
+METRICS_FILE = "metrics.csv"
+_EVERY = 10
+_SHOWN = 6
+_SECONDS_BETWEEN = 2.0
+
+Watch = Callable[[pd.DataFrame], None]
+
+
+class Progress(pl.Callback):
+    """Losses every ten steps, and greedy pass@1 on a fixed sample of every test set a few times a run.
+
+    Losses stay on the device until they are written, so that no step waits for them. What depends on the
+    clock is written to the metrics file only: the history of a run is the same however often it was resumed.
+
+    Parameters
+    ----------
+    tasks
+        Samples of the test sets.
+    config
+        Says how often they are looked at.
+    stop
+        Whether the user asked to stop.
+    folder
+        Where ``metrics.csv`` is written; None for nowhere.
+    flops
+        Of one step.
+    watch
+        Called with the history so far at every check, for live figures.
+    """
+
+    def __init__(
+        self, tasks: Mapping[str, Tasks], config: TrainingConfig, stop: Callable[[], bool], *,
+        folder: Path | None = None, flops: int = 0, watch: Watch | None = None,
+    ) -> None:  # fmt: skip
+        self.tasks, self.stop, self.flops, self.watch = tasks, stop, flops, watch
+        num = config.num_checks
+        self.steps = {round(config.num_steps * k / num) for k in range(1, num + 1)} if num else set()
+        self.path = None if folder is None else folder / METRICS_FILE
+        self.rows: list[tuple[int, str, float]] = []
+        self.answers: list[tuple[int, str, int, str, str]] = []
+        self.waiting: list[tuple[int, Tensor]] = []
+        self.num_tokens: Tensor | int = 0
+        self.seconds_before, self.started, self.num_written, self.written_at = 0.0, time.perf_counter(), 0, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Training time of all sessions of the run so far."""
+        return self.seconds_before + time.perf_counter() - self.started
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Steps, names and values so far."""
+        return pd.DataFrame(self.rows, columns=HISTORY).astype({"step": int, "name": str, "value": float})
+
+    @property
+    def answer_table(self) -> pd.DataFrame:
+        """Answers to a few tasks of every part, at every check."""
+        return pd.DataFrame(self.answers, columns=ANSWERS)
+
+    # ------------------------------------------------------------ kept in checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        self._settle()
+        state = {"rows": self.rows, "answers": self.answers, "tokens": int(self.num_tokens), "seconds": self.seconds}
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = [(int(s), str(n), float(v)) for s, n, v in state_dict["rows"]]
+        self.answers = [(int(s), str(p), int(c), str(w), str(t)) for s, p, c, w, t in state_dict["answers"]]
+        self.num_tokens, self.seconds_before = int(state_dict["tokens"]), float(state_dict["seconds"])
+
+    # ------------------------------------------------------------ while training
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.started, self.num_written = time.perf_counter(), 0
+        if trainer.is_global_zero and self.path is not None:
+            self.path.unlink(missing_ok=True)
+            self._write(trainer.global_step)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        step = trainer.global_step
+        self.num_tokens = self.num_tokens + outputs["tokens"]
+        if step % _EVERY == 0 or step == 1:
+            self.waiting.append((step, outputs["loss"].detach()))
+        if step in self.steps:
+            self._check(step, cast(Synthesizer, module.model))
+        late = time.perf_counter() - self.written_at > _SECONDS_BETWEEN
+        if trainer.is_global_zero and (late or step in self.steps):
+            self._write(step)
+        if self._must_stop(trainer, step):
+            trainer.should_stop = True
+
+    def _must_stop(self, trainer: pl.Trainer, step: int) -> bool:
+        """Whether to stop; several processes decide together, now and then, so that all stop at one step."""
+        if trainer.world_size == 1:
+            return self.stop()
+        return step % _EVERY == 0 and bool(trainer.strategy.reduce_boolean_decision(self.stop(), all=False))
+
+    def _settle(self) -> None:
+        """Bring waiting losses to the host, in their place among the checks."""
+        self.rows += [(step, "loss", float(loss)) for step, loss in self.waiting]
+        self.waiting = []
+
+    def _check(self, step: int, model: Synthesizer) -> None:
+        self._settle()
+        with evaluating(model):
+            for name, tasks in self.tasks.items():
+                candidates = decode(model, tasks)
+                status = check(tasks, candidates).first_status()
+                self.rows.append((step, name, float((status == SOLVED).mean())))
+                shown = candidates.take(np.arange(min(_SHOWN, len(tasks)))).frame(tasks.grammar)["program"]
+                self.answers += [
+                    (step, name, int(tasks.class_id[k]), text, STATUSES[status[k]]) for k, text in enumerate(shown)
+                ]
+        if self.watch is not None:
+            self.watch(self.history)
+
+    # ------------------------------------------------------------ the metrics file
+
+    def _write(self, step: int) -> None:
+        """Append what is new to the metrics file: step, name, value, seconds of training."""
+        self._settle()
+        self.written_at = time.perf_counter()
+        if self.path is None:
+            return
+        seconds = self.seconds
+        new = [*self.rows[self.num_written :], (step, "flops", float(self.flops * step))]
+        if seconds > self.seconds_before:
+            new.append((step, "tokens_per_second", int(self.num_tokens) / seconds))
+        self.num_written = len(self.rows)
+        fresh = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerows([[*HISTORY, "seconds"]] * fresh + [[*row, round(seconds, 3)] for row in new])
+
+
+def read_metrics(folder: Path) -> pd.DataFrame:
+    """Metrics of a run under way or interrupted: step, name, value, seconds; no rows before the first."""
+    path = folder / METRICS_FILE
+    if not path.exists():
+        return pd.DataFrame(columns=[*HISTORY, "seconds"])
+    table = pd.read_csv(path, on_bad_lines="skip")
+    return table[pd.to_numeric(table["seconds"], errors="coerce").notna()].reset_index(drop=True)
+
+
+class Bar(TQDMProgressBar):
+    """A progress bar with the last loss that has reached the host."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(refresh_rate=20)
+        self.progress = progress
+
+    def get_metrics(self, *_: Any) -> dict[str, int | str | float | dict[str, float]]:
+        losses = [value for _, name, value in self.progress.rows[-50:] if name == "loss"]
+        return {"loss": f"{losses[-1]:.3f}"} if losses else {}
