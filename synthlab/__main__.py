@@ -283,18 +283,36 @@ def _shift(options: argparse.Namespace) -> dict[str, Any]:
 
 def _train(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.learning.evaluation import train_cached
-    from synthlab.presets import ModelConfig, TrainingConfig
+    from synthlab.presets import ModelConfig, TrainingConfig, changed, tuned_learning_rate
 
     split, lab = _load_split(options, options.split)
-    training = TrainingConfig(
-        num_steps=options.steps, batch_size=options.batch_size, learning_rate=options.learning_rate, seed=options.seed
-    )
-    run = train_cached(
-        lab.corpus, split, ModelConfig.parse(options.model), training, store=lab.store, progress=not options.json,
-        devices=options.devices,
+    model, training = ModelConfig.parse(options.model), TrainingConfig(
+        num_steps=options.steps, batch_size=options.batch_size, seed=options.seed,
     )  # fmt: skip
+    rate = tuned_learning_rate(model.width) if options.learning_rate is None else options.learning_rate
+    of_model, of_training = _divided(options.set, model)
+    model = changed(model, of_model)
+    training = changed(replace(training, learning_rate=rate), of_training)
+    run = train_cached(
+        lab.corpus, split, model, training, store=lab.store, progress=not options.json, devices=options.devices
+    )
     lab.store.name(run, options.name or f"run-{run.key}")
     return {"run": options.name or f"run-{run.key}", "key": run.key, "steps": run.steps_done, **run.cost}
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    """Settings given as NAME=VALUE."""
+    wrong = next((text for text in texts if "=" not in text), None)
+    if wrong is not None:
+        raise ConfigurationError(f"--set {wrong!r}: write NAME=VALUE")
+    return {text.partition("=")[0]: text.partition("=")[2] for text in texts}
+
+
+def _divided(texts: Sequence[str], model: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """Settings of the model, and those of its training."""
+    given = _pairs(texts)
+    of_model = {name: value for name, value in given.items() if hasattr(model, name)}
+    return of_model, {name: value for name, value in given.items() if name not in of_model}
 
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
@@ -311,11 +329,13 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         )
     run = Run.load(Store(), options.run)
     split, lab = _load_split(options, run.split_key)
-    greedy = evaluate_run(run, lab.corpus, split)
+    asked = {"num_samples": options.samples, "temperature": options.temperature, "seed": options.seed}
+    chosen = {"top_p": options.top_p, "grammatical": options.grammatical}
+    greedy = evaluate_run(run, lab.corpus, split, grammatical=options.grammatical)
     result: dict[str, Any] = {"run": run.key, "identity": lab.corpus.identity_method, "parts": []}
     sampled = None
     if options.samples > 1:
-        sampled = evaluate_run(run, lab.corpus, split, num_samples=options.samples, temperature=options.temperature)
+        sampled = evaluate_run(run, lab.corpus, split, **(asked | chosen))
     for part, table in greedy.groupby("part", sort=False):
         found = estimate(table)
         row = {"part": part, "tasks": found.num_tasks, "pass_at_1": found.value, "low": found.low, "high": found.high}
@@ -325,6 +345,7 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
                 f"pass_at_{k}" if k > 1 else "sampled_pass_at_1": float(pass_at_k(options.samples, counts, k).mean())
                 for k in options.k
             }
+            row["submitted"] = float(sampled.loc[sampled["part"] == part, "submitted"].mean())
         result["parts"].append(row)
     return result
 
@@ -356,6 +377,21 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
     return {"claims": claims_table(_lab(options).claims()).to_dict("records")}
 
 
+def _tune(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.study.tuning import VARIANTS, best_rates
+
+    options.preset = options.tuned_preset
+    chosen = tuple(VARIANTS) if options.variants is None else tuple(options.variants)
+    unknown = [name for name in chosen if name not in VARIANTS]
+    if unknown:
+        raise ConfigurationError(f"unknown variant {unknown[0]!r}: choose from {', '.join(VARIANTS)}")
+    tables = _lab(options).tune(rates=not options.no_rates, variants=chosen)
+    result = {name: table.to_dict("records") for name, table in tables.items()}
+    if "learning-rates" in tables:
+        result["best"] = best_rates(tables["learning-rates"]).to_dict("records")
+    return result
+
+
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.lab import Lab
     from synthlab.notebook_runner import run_notebooks
@@ -385,6 +421,7 @@ _HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "evaluate": _evaluate,
     "search": _search,
     "study": _study,
+    "tune": _tune,
     "run": _run,
     "verify": _verify,
     "parse": _parse,

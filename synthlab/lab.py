@@ -6,7 +6,7 @@ import io
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,7 @@ from synthlab.study.runs import (
     support_trials,
 )
 from synthlab.study.scaling import scaling_points
+from synthlab.study.tuning import VARIANTS, learning_rate_trials, tuning_table, variant_trials
 from synthlab.universe.corpus import Corpus, build_corpus
 
 if TYPE_CHECKING:
@@ -164,11 +165,21 @@ class Lab:
             raise ArtifactError(f"split {name!r} belongs to another universe: draw it with preset {self.preset.name!r}")
         return split
 
-    def train(self, split: Split, model: ModelConfig, training: TrainingConfig) -> Run:
-        """Train, or load what was trained before."""
+    def train(
+        self, split: Split, model: ModelConfig, training: TrainingConfig,
+        watch: Callable[[pd.DataFrame], None] | None = None,
+    ) -> Run:  # fmt: skip
+        """Train, or load what was trained before; `watch` is shown the history so far at every check."""
         from synthlab.learning.evaluation import train_cached
 
-        return train_cached(self.corpus, split, model, training, store=self.store, progress=self.progress)
+        return train_cached(self.corpus, split, model, training, store=self.store, progress=self.progress, watch=watch)
+
+    def metrics(self, split: Split, model: ModelConfig, training: TrainingConfig) -> pd.DataFrame:
+        """What a run under way says of itself so far: step, name, value, seconds; from any process."""
+        from synthlab.learning.progress import read_metrics
+        from synthlab.learning.training import run_folder
+
+        return read_metrics(run_folder(self.corpus, split, model, training, self.store))
 
     def study(self, name: str, trials: Sequence[Trial]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """All trials of a study: results per class, and costs per trial; both are published.
@@ -181,6 +192,30 @@ class Lab:
         self.publish(name, results)
         self.publish(f"{name}-costs", costs)
         return results, costs
+
+    def tune(self, *, rates: bool = True, variants: Sequence[str] = tuple(VARIANTS)) -> dict[str, pd.DataFrame]:
+        """Measure learning rates by model size, and variants of the model; tables are published.
+
+        Returns
+        -------
+        dict
+            ``learning-rates`` and ``variants``, from `study.tuning.tuning_table`; for another grammar than the
+            polynomial one the names end with it.
+        """
+        asked: dict[str, tuple[list[Trial], tuple[str, ...], tuple[str, ...]]] = {}
+        if rates:
+            asked["learning-rates"] = (
+                learning_rate_trials(self.preset), ("model", "width", "learning_rate"), ()
+            )  # fmt: skip
+        if variants:
+            asked["variants"] = variant_trials(self.preset, variants), ("variant",), ("seed",)
+        tables = {}
+        for name, (trials, by, levels) in asked.items():
+            found = run_study(self.corpus, self.spaces, self.store, trials, progress=self.progress)
+            tables[name] = tuning_table(*found, by, levels)
+            suffix = "" if self.preset.grammar == "polynomial" else f"-{self.preset.grammar}"
+            self.publish(name + suffix, tables[name])
+        return tables
 
     def claims(self) -> list[Claim]:
         """Density, support and scaling studies of the preset, and the claims they test."""
@@ -268,7 +303,10 @@ class Lab:
         path = self._published_path("checkpoint.safetensors")
         about = json.loads(path.with_suffix(".json").read_bytes())
         history = pd.DataFrame({"step": [], "name": [], "value": []})
-        payload = {"weights": path.read_bytes(), "history": history, "cost": json.dumps(about["cost"])}
+        answers = pd.DataFrame(columns=["step", "part", "class_id", "written", "status"])
+        payload = {
+            "weights": path.read_bytes(), "history": history, "answers": answers, "cost": json.dumps(about["cost"])
+        }  # fmt: skip
         return Run.restore(about["identity"], payload)
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ The stages, in order:
   evaluate    pass@1 and pass@k of a trained run on every test set
   search      find a program for given outputs without a model
   study       all runs of a preset, and the claims they test
+  tune        learning rates by model size, and variants of the model
   run         execute all notebooks into build/ and link the pages
   verify      rehash everything in the store
 One program at a time: parse, same, eval, pqgram."""
@@ -134,7 +135,7 @@ def _add_split_commands(commands: Any) -> None:
     command.add_argument("--match-size", action="store_true", help="give every regime the pool's histogram of sizes")
     command.add_argument("--num-train", type=int, default=None, help="training programs; the whole pool by default")
     command.add_argument("--reserved", type=float, default=None, help="share of classes never trained on")
-    command.add_argument("--policy", default="as sampled", help="text to learn per program: 'as sampled' or 'minimal'")
+    command.add_argument("--policy", default="as sampled", help="text to learn: 'as sampled', 'minimal', ...")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--name", help="name to save it under")
     command = _command(commands, "audit", "look for leaks in a saved split; exit code 1 if there are any")
@@ -153,15 +154,22 @@ def _add_learning_commands(commands: Any) -> None:
     command.add_argument("--model", default="64x2", help="<width>x<layers>")
     command.add_argument("--steps", type=int, default=1000)
     command.add_argument("--batch-size", type=int, default=256)
-    command.add_argument("--learning-rate", type=float, default=2e-3)
+    command.add_argument("--learning-rate", type=float, default=None, help="the measured one of the width by default")
     command.add_argument("--devices", type=int, default=1, help="devices for Lightning's Trainer")
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE",
+        help="any other field of ModelConfig or TrainingConfig, for example notation=postfix or schedule=wsd",
+    )  # fmt: skip
     command.add_argument("--name", help="name to save the run under")
     command = _command(commands, "evaluate", "pass@1, and pass@k of independent samples, by test set")
     _add_preset(command)
     command.add_argument("run", help="name or key")
     command.add_argument("--samples", type=int, default=1, help="independent samples per task")
     command.add_argument("--temperature", type=float, default=1.0, help="of the samples")
+    command.add_argument("--top-p", type=float, default=1.0, help="sample from the fewest tokens of this probability")
+    command.add_argument("--grammatical", action="store_true", help="only tokens that can still become a program")
+    command.add_argument("--seed", type=int, default=0, help="of the samples")
     command.add_argument("--k", type=int, nargs="+", default=[1], help="values of k, at most --samples")
 
 
@@ -169,6 +177,11 @@ def _add_whole_commands(commands: Any) -> None:
     command = _command(commands, "study", "run all trials of a preset and test the claims")
     command.add_argument("study_preset", metavar="PRESET", nargs="?", default="quick")
     _add_bound(command, "size of the universe; the preset's by default")
+    command = _command(commands, "tune", "measure learning rates by model size, and variants of the model")
+    command.add_argument("tuned_preset", metavar="PRESET", nargs="?", default="quick")
+    _add_bound(command, "size of the universe; the preset's by default")
+    command.add_argument("--no-rates", action="store_true", help="leave the learning rates out")
+    command.add_argument("--variants", nargs="*", default=None, help="which variants; all by default")
     command = _command(commands, "run", "execute the notebooks in order into build/ and link the pages")
     command.add_argument("run_preset", metavar="PRESET", nargs="?", default="quick")
     command.add_argument("--only", default="", help="prefix of the notebooks to run, for example 03")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from synthlab.errors import ConfigurationError
 
@@ -162,10 +162,22 @@ def changed(config: Configuration, changes: Mapping[str, str]) -> Configuration:
             values[name] = _TRUTH[text.lower()] if kind is bool else kind(text)
         except (KeyError, ValueError) as error:
             raise ConfigurationError(f"{name}={text!r}: use a value like {known[name]!r}") from error
-    return cast(Configuration, replace(config, **values))
+    return replace(config, **values)
 
 
 _TRUTH = {"true": True, "false": False}
+
+
+LEARNING_RATES = ((16, 8e-3), (32, 8e-3), (64, 4e-3), (128, 2e-3), (192, 2e-3))
+"""Measured: the rate of the least final loss by width."""
+
+
+def tuned_learning_rate(width: int) -> float:
+    """Measured learning rate of the nearest width, geometrically; beyond the widest, falling with the width."""
+    widest, rate = LEARNING_RATES[-1]
+    if width > widest:
+        return rate * widest / width
+    return min(LEARNING_RATES, key=lambda measured: abs(math.log(measured[0] / width)))[1]
 
 
 MEASURES = ("leaves", "nodes", "depth")
@@ -204,6 +216,10 @@ class Preset:
         Samples per task for pass@k.
     search_seconds, search_tasks
         Budget per task, and number of tasks, of notebook 08.
+    tuned_models, learning_rates
+        Sizes and rates that `study.tuning.learning_rate_trials` crosses.
+    variant_seeds
+        Seeds of every variant of `study.tuning.variant_trials`.
     needs_gpu
         Whether notebooks show committed results instead of training where no GPU is found.
     """
@@ -238,6 +254,9 @@ class Preset:
     num_samples: int = 16
     search_seconds: float = 1.0
     search_tasks: int = 100
+    tuned_models: tuple[ModelConfig, ...] = ()
+    learning_rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
+    variant_seeds: int = 3
     needs_gpu: bool = False
 
 
@@ -248,7 +267,8 @@ def tiny() -> Preset:
     return replace(
         quick(), name="tiny", map_points=400, flagship_model=ModelConfig(width=32, layers=1), flagship=short,
         model=ModelConfig(width=16, layers=1), short=short, scaling_models=sizes, scaling=short, seeds=(0,),
-        num_test=200, num_samples=4, search_seconds=0.5, search_tasks=10,
+        num_test=200, num_samples=4, search_seconds=0.5, search_tasks=10, tuned_models=sizes[:2],
+        learning_rates=(2e-3, 8e-3), variant_seeds=1,
     )  # fmt: skip
 
 
@@ -264,6 +284,7 @@ def quick() -> Preset:
         name="quick", reserved=0.25, flagship_model=ModelConfig(width=64, layers=2),
         flagship=TrainingConfig(num_steps=5000, batch_size=128, learning_rate=4e-3), support_regime="class",
         support_train=20_000, model=ModelConfig(width=64, layers=2), short=short, scaling_models=sizes, scaling=short,
+        tuned_models=tuple(ModelConfig.parse(name) for name in ("16x1", "32x2", "64x2", "128x3", "192x4")),
     )  # fmt: skip
 
 
@@ -279,7 +300,8 @@ def paper() -> Preset:
         model=ModelConfig(width=256, layers=6), density_train=50_000,
         short=TrainingConfig(num_steps=2500, batch_size=2048, learning_rate=1e-3), num_cells=1000, scaling_models=sizes,
         scaling=TrainingConfig(num_steps=2500, batch_size=2048, learning_rate=1e-3), seeds=(0, 1, 2), num_test=2000,
-        num_samples=64, search_tasks=500, needs_gpu=True,
+        num_samples=64, search_tasks=500, needs_gpu=True, tuned_models=sizes,
+        learning_rates=(2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from math import comb
 from pathlib import Path
@@ -15,10 +16,14 @@ import pytest
 from synthlab import lab as lab_module
 from synthlab import notebook_runner
 from synthlab.__main__ import main
+from synthlab.learning.run import Run
+from synthlab.presets import ModelConfig, tuned_learning_rate
+from synthlab.store import Store
 from synthlab.study.claims import Claim
 
 STAGES = [
-    "enumerate", "sample", "embed", "split", "audit", "shift", "train", "evaluate", "search", "study", "run", "verify"
+    "enumerate", "sample", "embed", "split", "audit", "shift", "train", "evaluate", "search", "study", "tune", "run",
+    "verify",
 ]  # fmt: skip
 COMMANDS = [*STAGES, "parse", "same", "eval", "pqgram"]
 SMALL = ["--preset", "tiny", "--leaves", "3"]
@@ -344,6 +349,32 @@ def test_evaluate_reports_pass_at_k_of_samples(ask, filled):
     assert ask("evaluate", "short", "--samples", 6, "--k", 2, 6) == found
 
 
+def test_any_field_of_model_and_training_can_be_set(ask, filled):
+    small = ["train", "--split", "products", "--model", "8x1", "--steps", 4, "--batch-size", 32, "--name", "other"]
+    found = ask(*small, "--set", "notation=postfix", "--set", "schedule=wsd", "--set", "tied=true")
+    run = Run.load(Store(filled), "other")
+    assert (run.model_config.notation, run.model_config.tied, run.training.schedule) == ("postfix", True, "wsd")
+    assert run.training.learning_rate == tuned_learning_rate(8) and found["key"] == run.key
+    assert ask("evaluate", "other", "--samples", 4, "--k", 4, "--top-p", 0.9, "--grammatical")["parts"]
+
+
+def test_evaluate_says_what_is_solved_when_one_of_the_samples_is_submitted(ask, filled):
+    for part in ask("evaluate", "short", "--samples", 6, "--k", 6)["parts"]:
+        assert 0 <= part["submitted"] <= part["pass_at_6"] <= 1
+
+
+def test_tune_measures_rates_and_variants(ask, empty, monkeypatch, small_preset):
+    monkeypatch.setenv("SYNTHLAB_RESULTS", str(empty / "results"))
+    models = (ModelConfig(width=8, layers=1, heads=2), ModelConfig(width=16, layers=1, heads=2))
+    tiny = replace(small_preset, tuned_models=models, learning_rates=(1e-3, 1e-2), variant_seeds=2)
+    monkeypatch.setattr("synthlab.presets.get_preset", lambda name: tiny)
+    found = ask("tune", "tiny", "--leaves", 3, "--variants", "default", "infix", "targets: random each epoch")
+    assert len(found["learning-rates"]) == 4 and len(found["best"]) == 2
+    assert [row["variant"] for row in found["variants"]] == ["default", "infix", "targets: random each epoch"]
+    assert all(row["final_loss"] > 0 and 0 <= row["pass_at_1"] <= 1 for row in found["variants"])
+    assert (empty / "results" / "tiny" / "variants.parquet").exists()
+
+
 def test_verify_finds_one_flipped_bit(ask, filled):
     clean = ask("verify")
     assert clean["passed"] is True and clean["problems"] == [] and clean["artifacts"] >= 3
@@ -418,6 +449,9 @@ BAD_STAGES = [
     ("audit", "nobody"), ("evaluate", "nobody"), ("train", "--split", "nobody"), ("study", "huge"),
     ("train", "--split", "products", "--steps", "0"), ("train", "--split", "products", "--model", "big"),
     ("train", "--split", "products", "--learning-rate", "0"), ("train", "--split", "products", "--batch-size", "0"),
+    ("train", "--split", "products", "--set", "notation"), ("train", "--split", "products", "--set", "colour=red"),
+    ("train", "--split", "products", "--set", "notation=polish"), ("tune", "tiny", "--variants", "nobody"),
+    ("evaluate", "short", "--samples", "3", "--top-p", "0"),
     ("evaluate", "short", "--k", "10"), ("evaluate", "short", "--samples", "5", "--k", "2", "10"),
     ("evaluate", "short", "--samples", "3", "--temperature", "0"), ("evaluate", "short", "--samples", "3", "--k", "0"),
 ]  # fmt: skip

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
+from synthlab.assessment.ceiling import ceiling
 from synthlab.assessment.correctness import SOLVED, STATUSES, Evaluation, check
 from synthlab.assessment.tasks import tasks_by_part
 from synthlab.errors import ConfigurationError
@@ -80,6 +82,17 @@ def evaluations(
         part: check(tasks, decode(model, tasks, **decoding), max_size=limit)
         for part, tasks in tasks_by_part(corpus, split).items()
     }
+
+
+def reachable(run: Run, corpus: Corpus, split: Split) -> pd.DataFrame:
+    """What no solver that sees only what the run sees can pass, per part; see `assessment.ceiling.ceiling`."""
+    run.require_corpus(corpus)
+    model = run.model()
+
+    def encoded(outputs: np.ndarray) -> np.ndarray:
+        return model.read(torch.from_numpy(outputs)).flatten(1).numpy()
+
+    return ceiling(corpus, tasks_by_part(corpus, split), encoded)
 
 
 def root_given(run: Run, corpus: Corpus, split: Split, root: str) -> pd.DataFrame:

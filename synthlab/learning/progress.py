@@ -105,7 +105,10 @@ class Progress(pl.Callback):
         step = trainer.global_step
         self.num_tokens = self.num_tokens + outputs["tokens"]
         if step % _EVERY == 0 or step == 1:
-            self.waiting.append((step, outputs["loss"].detach()))
+            loss = outputs["loss"].detach()
+            if trainer.world_size > 1:  # of several processes each knows the loss of its share
+                loss = cast(Tensor, trainer.strategy.reduce(loss, reduce_op="mean"))
+            self.waiting.append((step, loss))
         if step in self.steps:
             self._check(step, cast(Synthesizer, module.model))
         late = time.perf_counter() - self.written_at > _SECONDS_BETWEEN

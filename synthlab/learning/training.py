@@ -56,6 +56,8 @@ class SynthesisModule(pl.LightningModule):
         super().__init__()
         self.model, self.data, self.config = model, data, config
         self.order = Order(len(data), config.batch_size, config.num_steps, config.seed)
+        # every process makes the same data and masks: nothing to send, and not every type could be sent
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # networks that draw random numbers (dropout) must do the same after a resume
@@ -79,11 +81,6 @@ class SynthesisModule(pl.LightningModule):
         checkpoint["state_dict"] = {f"model.{n}": w for n, w in self.model.state_dict().items()}
 
     def train_dataloader(self) -> DataLoader[Any]:
-        if self.order.batch_size < self.trainer.world_size:
-            raise ConfigurationError(
-                f"a batch of {self.order.batch_size} cannot be shared by {self.trainer.world_size} processes: "
-                "raise batch_size or lower devices"
-            )
         return DataLoader(Batches(self.data, self.order, self.trainer.global_step, self.share), batch_size=None)
 
 
@@ -235,7 +232,14 @@ class _Fit:
             plugins=[SealedCheckpoints(identity)], enable_checkpointing=False, enable_progress_bar=progress,
             enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
         )  # fmt: skip
-        return pl.Trainer(**(defaults | flags))
+        trainer = pl.Trainer(**(defaults | flags))
+        batch = self.module.order.batch_size
+        if batch < trainer.world_size:
+            raise ConfigurationError(
+                f"a batch of {batch} cannot be shared by {trainer.world_size} processes: "
+                "raise batch_size or lower devices"
+            )
+        return trainer
 
     def _finished(self, trainer: pl.Trainer, tracker: Progress, seconds: float) -> Run:
         model, batch, steps = self.module.model.cpu(), self.module.order.batch_size, trainer.global_step

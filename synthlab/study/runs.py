@@ -57,12 +57,14 @@ class Outcomes(Carrier):
     description
         Identity: keys of corpus, split and run, tags and decoding.
     results
-        part, class_id, leaves, weight, solved, status, submitted, num_correct, num_samples.
+        part, class_id, leaves, weight, solved, status, submitted, num_correct, num_samples, independent,
+        log_probability.
     cost
-        One row: parameters, flops, seconds, samples, device, versions.
+        One row: final_loss, parameters, flops, seconds, samples, tokens, device, versions.
     """
 
     stage: ClassVar[str] = "outcomes"
+    schema: ClassVar[int] = 2
 
     description: dict[str, Any]
     results: pd.DataFrame
@@ -133,10 +135,17 @@ def run_trial(
     def work() -> Outcomes:
         run = train_cached(corpus, split, trial.model, trial.training, store=store, progress=progress)
         results = evaluate_run(run, corpus, split, num_samples=trial.num_samples, temperature=trial.temperature)
-        cost = pd.DataFrame([{**trial.tags, "run": run.key, "split": split.key, **run.cost}])
+        final = {"final_loss": final_loss(run.history)}
+        cost = pd.DataFrame([{**trial.tags, "run": run.key, "split": split.key, **final, **run.cost}])
         return Outcomes(description, results, cost)
 
     return store.cached(Outcomes, key, work)
+
+
+def final_loss(history: pd.DataFrame) -> float:
+    """Mean training loss over the last tenth of a run; NaN if none was written down."""
+    losses = history.loc[history["name"] == "loss", "value"]
+    return float(losses.tail(max(1, len(losses) // 10)).mean()) if len(losses) else float("nan")
 
 
 def run_study(

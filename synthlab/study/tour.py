@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from synthlab.assessment.correctness import SOLVED, check
+from synthlab.assessment.correctness import SOLVED, STATUSES, check
 from synthlab.assessment.tasks import Tasks
+from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import get_grammar
 from synthlab.language.identity import fingerprints, grid_codes
 from synthlab.language.interpreter import grid_outputs
-from synthlab.language.program import Program, parse, token_matrix
+from synthlab.language.program import Program, infix_texts, parse, token_matrix
 from synthlab.splits.split import Split
 from synthlab.universe.counting import unrank
 from synthlab.universe.hashing import HashIndex
@@ -28,6 +29,32 @@ def outputs_table(program: Program) -> pd.DataFrame:
     values = grid_outputs(grammar, token_matrix([program]))[0]
     points = pd.DataFrame([[float(v) for v in point] for point in grammar.grid.points], columns=list(grammar.variables))
     return points.assign(value=values)
+
+
+def answers_over_time(run: Run, part: str, num_tasks: int = 6, num_checks: int = 4) -> pd.DataFrame:
+    """What a run wrote for a few tasks of a part as it learned: a row per task, a column per check (by its step).
+
+    Solved answers are marked with a tick. The tasks are the first of the sample that was looked at, the checks
+    the first, the last and some between them.
+
+    Raises
+    ------
+    ConfigurationError
+        If nothing was written down for that part.
+    """
+    table = run.answers[run.answers["part"] == part]
+    if table.empty:
+        known = ", ".join(run.answers["part"].unique()) or "none: train with num_checks"
+        raise ConfigurationError(f"no answers of part {part!r} over time: choose from {known}")
+    grammar, (size, measure) = get_grammar(run.corpus["grammar"]), (run.corpus["max_size"], run.corpus["measure"])
+    classes = table["class_id"].drop_duplicates().to_numpy()[:num_tasks]
+    texts = infix_texts(grammar, unrank(grammar, classes, size, measure))
+    marked = table["written"] + np.where(table["status"] == STATUSES[SOLVED], " ✓", "")
+    wide = table.assign(written=marked).pivot_table("written", "class_id", "step", aggfunc="first")
+    wide = wide.loc[classes]
+    wide.index = pd.Index(texts, name="target")
+    chosen = np.unique(np.linspace(0, wide.shape[1] - 1, num_checks).round().astype(int))
+    return wide.iloc[:, chosen].rename_axis(columns="step")
 
 
 def answer(run: Run, formulas: Sequence[str], split: Split | None = None) -> pd.DataFrame:

@@ -136,3 +136,38 @@ def _headings(table: pd.DataFrame) -> dict[str, str]:
         numbers = ", ".join(f"{counts.get((part, outcome), 0):,} {outcome}" for outcome in _OUTCOMES)
         heads[part] = f"{part}: {numbers}" if part else numbers
     return heads
+
+
+def rate_curves(
+    table: pd.DataFrame, title: str = "Which learning rate suits which size?", subtitle: str = ""
+) -> alt.Chart:
+    """Final training loss against the learning rate, a line per model (columns model, learning_rate, final_loss)."""
+    table = theme.checked("rate_curves", table, "model", "learning_rate", "final_loss", "pass_at_1")
+    rates = alt.Axis(values=sorted(table["learning_rate"].unique().tolist()), format="~g")
+    return (
+        alt.Chart(table, title=theme.titled(title, subtitle), width=480, height=300)
+        .mark_line(point=alt.OverlayMarkDef(size=60))
+        .encode(
+            alt.X("learning_rate:Q", title="learning rate (log scale)", scale=theme.LOG, axis=rates),
+            alt.Y("final_loss:Q", title="final training loss", scale=alt.Scale(zero=False)),
+            theme.color(table["model"], "model"),
+            theme.dash(table["model"], "model"),
+            tooltip=["model", "learning_rate", "final_loss", "pass_at_1"],
+        )
+    )
+
+
+def variant_dots(table: pd.DataFrame, title: str = "What is each choice worth?", subtitle: str = "") -> alt.LayerChart:
+    """pass@1 with its interval per variant (columns variant, pass_at_1, low, high); a rule marks the default."""
+    table = theme.checked("variant_dots", table, "variant", "pass_at_1", "low", "high")
+    order = table["variant"].tolist()
+    y = alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelLimit=260))
+    x = alt.X("pass_at_1:Q", title="pass@1", axis=_PERCENT, scale=alt.Scale(zero=False))
+    share = [alt.Tooltip(f"{c}:Q", format=".1%") for c in ("pass_at_1", "low", "high")]
+    base = alt.Chart(table).encode(y, tooltip=["variant", *share])
+    rule = alt.Chart(table.head(1)).mark_rule(strokeDash=[4, 4], color=theme.GREY).encode(alt.X("pass_at_1:Q"))
+    interval = base.mark_rule(strokeWidth=1.5).encode(alt.X("low:Q", title="pass@1"), alt.X2("high:Q"))
+    return theme.layers(
+        rule, interval, base.mark_point(filled=True, size=80, opacity=1).encode(x),
+        title=theme.titled(title, subtitle), width=420, height=30 * len(order),
+    )  # fmt: skip

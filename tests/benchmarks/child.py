@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))
+sys.path += [str(Path(__file__).resolve().parents[k]) for k in (1, 2)]  # `benchmarks`, and synthlab uninstalled
 
 if __name__ == "__main__":
     module, function = sys.argv[1].split(".")

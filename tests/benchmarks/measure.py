@@ -14,8 +14,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ def timed(work: Callable[[], Any], repeats: int) -> dict[str, float]:
     if calls > 1:
         seconds = [_seconds(work, min(calls, _MOST_CALLS))]
     seconds += [_seconds(work, min(calls, _MOST_CALLS)) for _ in range(repeats - 1)]
-    return {"median_s": statistics.median(seconds), "min_s": min(seconds)}
+    return summary(seconds)
 
 
 def _seconds(work: Callable[[], Any], calls: int) -> float:
@@ -45,6 +45,25 @@ def _seconds(work: Callable[[], Any], calls: int) -> float:
     for _ in range(calls):
         work()
     return (time.perf_counter() - start) / calls
+
+
+def alternated(works: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Wall-clock seconds of works that take turns, so that what else the machine does weighs on all alike.
+
+    A first round is not kept: it warms up.
+    """
+    rounds = [{name: _seconds(work, 1) for name, work in works.items()} for _ in range(repeats + 1)][1:]
+    return {name: [seconds[name] for seconds in rounds] for name in works}
+
+
+def summary(seconds: Sequence[float]) -> dict[str, float]:
+    """Median and least of seconds, as `timed` gives them."""
+    return {"median_s": statistics.median(seconds), "min_s": min(seconds)}
+
+
+def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    """Median of the ratios of works that took turns, turn by turn."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
 def rate(amount: float, timing: dict[str, float]) -> float:
@@ -102,12 +121,21 @@ def load() -> float:
 def machine() -> dict[str, Any]:
     """Processor, cores, system and versions."""
     names = [*_PACKAGES, *filter(installed, PEERS)]
+    found = {name: _version(name) for name in names}
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "system": platform.platform(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        "versions": {"python": platform.python_version(), **{n: v for n, v in found.items() if v}},
     }
+
+
+def _version(name: str) -> str:
+    """Version of a package; empty where it is not installed, or, like synthlab, is run from its folder."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def _cpu_model() -> str:

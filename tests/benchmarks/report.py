@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 Results = dict[str, Any]
@@ -10,16 +11,16 @@ Results = dict[str, Any]
 _WIDTHS = (50, 12, 17, 16, 16, 12)
 
 
-def table(results: Results) -> str:
-    """All sections, one below the other."""
+def table(results: Results, output: Path = Path("build", "bench.json")) -> str:
+    """The sections that were measured, one below the other."""
     lines = [*_machine(results)]
-    evaluation = [_evaluation] * bool(results["evaluation"])
-    for section in (_functions, _alone, _predictions, _texts, *evaluation, _spaces, _maps, _shift, _mcd):
-        lines += ["", *section(results)]
-    missing = sorted({name for row in results["evaluation"] for name in row["left_out"]})
+    for section in (_functions, _alone, _predictions, _texts, _evaluation, _spaces, _maps, _shift, _mcd, _learning):
+        part = list(section(results))
+        lines += ["", *part] if part else []
+    missing = sorted({name for row in results.get("evaluation", ()) for name in row["left_out"]})
     lines += [""]
     lines += [f"Left out, because not installed: {', '.join(missing)}."] if missing else []
-    return "\n".join([*lines, f"Medians of {results['repeats']} repeats; build/bench.json also has the minima."])
+    return "\n".join([*lines, f"Medians of {results['repeats']} repeats; {output} also has the minima."])
 
 
 def _line(*cells: str) -> str:
@@ -40,10 +41,13 @@ def _seconds(value: float) -> str:
 
 
 def _machine(results: Results) -> Iterator[str]:
-    machine, memory = results["machine"], results["memory"]
+    machine = results["machine"]
     load = results["load"]
     yield f"{machine['cpu']}, {machine['cores']} cores; load {load['start']:.2f} before, {load['end']:.2f} after"
     yield ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    if "memory" not in results:
+        return
+    memory = results["memory"]
     yield f"memory: copying reads {memory['copy_gb_s']:.1f} GB/s and writes as much"
     yield (
         f"a random 16-byte read in {memory['table_mib']:.0f} MiB: {memory['dependent_read_ns']:.0f} ns alone, "
@@ -52,6 +56,8 @@ def _machine(results: Results) -> Iterator[str]:
 
 
 def _functions(results: Results) -> Iterator[str]:
+    if "functions" not in results:
+        return
     row = results["functions"]
     yield _line("FUNCTIONS against plain Python, one thread", "time", "functions", "candidates", "ratio")
     yield f"polynomial, {row['leaves']} leaves: {row['functions']:,} functions, {row['candidates']:,} candidates"
@@ -64,6 +70,8 @@ def _functions(results: Results) -> Iterator[str]:
 
 
 def _alone(results: Results) -> Iterator[str]:
+    if "functions_alone" not in results:
+        return
     yield _line("FUNCTIONS, synthlab alone, one thread", "time", "functions", "candidates", "peak memory", "ratio")
     for row in results["functions_alone"]:
         part = row["evaluated"] / row["candidates"]
@@ -78,10 +86,13 @@ def _alone(results: Results) -> Iterator[str]:
 
 
 def _predictions(results: Results) -> Iterator[str]:
-    yield _line("PREDICTIONS", "predicted", "actual", "ratio")
-    for row in results["functions_alone"]:
-        yield from _compared(f"functions, {row['leaves']} leaves", row)
-    yield from _compared(f"texts, {results['texts']['leaves']} leaves", results["texts"]["synthlab"])
+    pairs = [(f"functions, {row['leaves']} leaves", row) for row in results.get("functions_alone", ())]
+    if "texts" in results:
+        pairs.append((f"texts, {results['texts']['leaves']} leaves", results["texts"]["synthlab"]))
+    if pairs:
+        yield _line("PREDICTIONS", "predicted", "actual", "ratio")
+    for title, row in pairs:
+        yield from _compared(title, row)
 
 
 def _compared(title: str, measured: Results) -> Iterator[str]:
@@ -92,8 +103,23 @@ def _compared(title: str, measured: Results) -> Iterator[str]:
 
 
 def _texts(results: Results) -> Iterator[str]:
-    row = results["texts"]
-    yield _line("TEXTS", "time", "programs", "bytes", "ratio")
+    if results.keys() & {"texts", "streaming", "numbering", "sampling"}:
+        yield _line("TEXTS", "time", "programs", "bytes", "ratio")
+    if "texts" in results:
+        yield from _listed(results["texts"])
+    if "streaming" in results:
+        stream = results["streaming"]
+        title, speed = f"  streamed to disk, {stream['megabytes']:.0f} MB", f"{stream['megabytes_per_s']:.0f} MB/s"
+        yield _line(title, _seconds(stream["median_s"]), _rate(stream["texts_per_s"]), speed)
+    for r in results.get("numbering", ()):
+        title = f"  written from ids, up to {r['leaves']} leaves"
+        yield _line(title, _seconds(r["median_s"]), _rate(r["programs_per_s"]))
+    if "sampling" in results:
+        r = results["sampling"]
+        yield _line(f"  drawn uniformly, {r['leaves']} leaves", _seconds(r["median_s"]), _rate(r["programs_per_s"]))
+
+
+def _listed(row: Results) -> Iterator[str]:
     counts = f"{row['programs']:,} texts, {row['functions']:,} functions"
     yield f"every text of up to {row['leaves']} leaves with its function: {counts}"
     yield _line("  synthlab", _seconds(row["synthlab"]["median_s"]), _rate(row["synthlab"]["texts_per_s"]))
@@ -101,17 +127,11 @@ def _texts(results: Results) -> Iterator[str]:
     yield _line(
         "  lists and a dictionary", _seconds(plain["median_s"]), _rate(plain["texts_per_s"]), f"{row['ratio']:.1f}"
     )
-    stream = results["streaming"]
-    title, speed = f"  streamed to disk, {stream['megabytes']:.0f} MB", f"{stream['megabytes_per_s']:.0f} MB/s"
-    yield _line(title, _seconds(stream["median_s"]), _rate(stream["texts_per_s"]), speed)
-    for r in results["numbering"]:
-        title = f"  written from ids, up to {r['leaves']} leaves"
-        yield _line(title, _seconds(r["median_s"]), _rate(r["programs_per_s"]))
-    r = results["sampling"]
-    yield _line(f"  drawn uniformly, {r['leaves']} leaves", _seconds(r["median_s"]), _rate(r["programs_per_s"]))
 
 
 def _evaluation(results: Results) -> Iterator[str]:
+    if not results.get("evaluation"):
+        return
     yield _line("EVALUATION, one thread", "time", "nodes x points", "ratio", "with compiling")
     for row in results["evaluation"]:
         yield f"{row['programs']:,} programs of {row['leaves']} leaves at {row['points']:,} points"
@@ -132,6 +152,8 @@ def _evaluation(results: Results) -> Iterator[str]:
 
 
 def _spaces(results: Results) -> Iterator[str]:
+    if "spaces" not in results:
+        return
     yield _line("SPACES", "fit", "peak memory")
     for kind, r in results["spaces"].items():
         yield _line(f"  {kind}, {r['programs']:,} programs", _seconds(r["median_s"]), f"{r['peak_mib']:,.0f} MiB")
@@ -148,6 +170,8 @@ def _spaces(results: Results) -> Iterator[str]:
 
 
 def _maps(results: Results) -> Iterator[str]:
+    if "maps" not in results:
+        return
     yield _line("MAPS of the syntactic space", "time", "another layout", "peak memory")
     for r in results["maps"]:
         seed = "unseeded" if r["seed"] is None else f"seed {r['seed']}"
@@ -156,6 +180,8 @@ def _maps(results: Results) -> Iterator[str]:
 
 
 def _shift(results: Results) -> Iterator[str]:
+    if "shift" not in results:
+        return
     row = results["shift"]
     yield _line("SHIFT of one part in two spaces", "time", "share", "peak memory")
     title = f"  {row['num_train']:,} and {row['num_test']:,} items, {row['permutations']} permutations"
@@ -166,6 +192,8 @@ def _shift(results: Results) -> Iterator[str]:
 
 
 def _mcd(results: Results) -> Iterator[str]:
+    if "mcd" not in results:
+        return
     yield _line("MAXIMUM COMPOUND DIVERGENCE", "time", "peak memory", "atoms", "compounds")
     for row in results["mcd"].values():
         yield f"{row['programs']:,} programs in {row['classes']:,} classes, {row['compounds']:,} compounds"
@@ -173,3 +201,82 @@ def _mcd(results: Results) -> Iterator[str]:
         for name, found in row["divergence"].items():
             memory = f"{row['peak_mib']:,.0f} MiB" if name == "search" else ""
             yield _line(f"  {name}", times.get(name, ""), memory, f"{found['atom']:.4f}", f"{found['compound']:.3f}")
+
+
+# ---------------------------------------------------------------- learning
+
+
+def _learning(results: Results) -> Iterator[str]:
+    if "learning" not in results:
+        return
+    row = results["learning"]
+    load = row["load"]
+    yield f"LEARNING on {row['device']}, PyTorch {row['torch']}, {row['threads']} threads on the host"
+    yield f"load {load['before']:.2f} before, {load['after']:.2f} after"
+    if row["left_out"]:
+        yield f"left out, because PyTorch finds no compiler: {', '.join(row['left_out'])}"
+    for part in (_training, _decoding, _data, _targets):
+        yield from part(row)
+
+
+def _training(row: Results) -> Iterator[str]:
+    yield _line("TRAINING, steps of Lightning and of a bare loop", "a step", "samples", "tokens", "TFLOP/s", "ratio")
+    for r in row["training"]:
+        share, top = r["share"], r["ceiling"]
+        yield (
+            f"{r['model']}, {r['parameters']:,} weights, batch {r['batch']:,}, {r['precision']}"
+            f"{', compiled' * r['compiled']}; load {r['load']['before']:.2f} to {r['load']['after']:.2f}"
+        )
+        for name, ratio in (("synthlab", f"{r['ratio']:.3f}"), ("bare", "")):
+            p = r[name]
+            rates = _rate(p["samples_per_s"]), _rate(p["tokens_per_s"]), f"{p['tflops']:.3g}"
+            yield _line(f"  {name}, {share[name]:.0%} of the ceiling", _seconds(p["median_s"]), *rates, ratio)
+        lost = r["synthlab"]["median_s"] - r["bare"]["median_s"]
+        yield (
+            f"  {r['blocks']} turns, ratios {r['least']:.3f} to {r['most']:.3f}; {1e3 * lost:.2f} ms a step more; "
+            f"a checkpoint in {_seconds(r['checkpoint_s'])}, with one a minute {r['with_checkpoints']:.3f}"
+        )
+        title = f"  ceiling: product of {top['side']:,} x {top['side']:,}, {top['dtype']}"
+        yield _line(title, "", "", "", f"{top['tflops']:.3g}")
+
+
+def _decoding(row: Results) -> Iterator[str]:
+    r = row["decoding"]
+    yield _line(f"DECODING, {r['model']} after {r['steps']} steps", "time", "tasks", "candidates", "ratio")
+    yield f"{r['tasks']:,} tasks, {r['distinct']:,} of them distinct; {r['rows_that_differ']:,} differ by rounding"
+    yield _line("  greedy", _seconds(r["median_s"]), _rate(r["tasks_per_s"]), "", f"{r['ratio']:.2f}")
+    yield _line("  greedy without a cache", _seconds(r["plain"]["median_s"]), _rate(r["plain"]["tasks_per_s"]))
+    for name, what in (("sampled", "samples at temperature 1"), ("beam", "best of a beam")):
+        p = r[name]
+        rates = _rate(p["tasks_per_s"]), _rate(p["samples_per_s"])
+        yield _line(f"  {p['samples']} {what}, {p['tasks']:,} tasks", _seconds(p["median_s"]), *rates)
+
+
+def _data(row: Results) -> Iterator[str]:
+    r = row["memory"]
+    yield _line("DATA on the device", "time", "bytes", "a function")
+    held, made = f"{r['bytes'] / 1e6:,.0f} MB", sum(r["seconds"].values())
+    title = f"  {r['functions']:,} functions of {r['leaves']} leaves, {r['outputs']}"
+    yield _line(title, _seconds(made), held, f"{r['bytes_a_function']:.0f}")
+    for name, seconds in r["seconds"].items():
+        yield _line(f"    {name}", _seconds(seconds))
+    r = row["streaming"]
+    yield _line(f"BATCHES of {r['batch']:,} of {r['items']:,} items", "a batch", "batches", "held", "ratio")
+    for name, title in (("resident", "on the device"), ("streamed", "streamed"), ("fetched", "  of that on the host")):
+        taken, held = _seconds(r[name]["median_s"] / r["batches"]), r["megabytes"].get(name)
+        megabytes = "" if held is None else f"{held:,.2f} MB"
+        ratio = f"{r['ratio']:.3f}" if name == "streamed" else ""
+        yield _line(f"  {title}", taken, _rate(r[name]["batches_per_s"]), megabytes, ratio)
+
+
+def _targets(row: Results) -> Iterator[str]:
+    yield _line("TARGETS", "target", "measured")
+    missing = "no GPU" if row["kind"] == "cpu" else "other sizes"
+    for t in row["targets"]:
+        bound = f">= {t['at_least']:,.3g}" if "at_least" in t else f"<= {t['at_most']:,.3g}"
+        name = t["name"]
+        if t["met"] is None:
+            why = missing if t["needs_gpu"] else "other sizes"
+            yield f"{_line(f'  {name}', bound)}   not measured ({why})"
+            continue
+        yield _line(f"  {name}", bound, f"{t['measured']:,.3g}", "met" if t["met"] else "not met")

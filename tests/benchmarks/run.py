@@ -1,4 +1,4 @@
-"""Speed of synthlab against plain Python, SymPy, numexpr and Operon; prints a table and saves build/bench.json.
+"""Speed of synthlab against plain Python, SymPy, numexpr, Operon and bare PyTorch; prints a table and saves JSON.
 
 Ratios compare medians of one run on one machine; seconds of different machines say little. No speed makes
 it fail, only results that disagree.
@@ -10,15 +10,36 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # for `benchmarks`
+sys.path += [str(Path(__file__).resolve().parents[k]) for k in (1, 2)]  # `benchmarks`, and synthlab uninstalled
 
 from benchmarks import enumeration, evaluation, maps, mcd, measure, report, shift, spaces, texts
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How large the measurements of learning are on one kind of device."""
+
+    leaves: int
+    programs: int
+    """Of the universe, and learned of it."""
+    cases: tuple[tuple[str, int, int, bool], ...]
+    """Model, batch, steps a block, and whether it is compiled; the first model also decodes."""
+    blocks: int
+    """Turns that synthlab's training and the bare loop take."""
+    product: int
+    """Side of the matrices whose product is the ceiling."""
+    tasks: int
+    samples: int
+    """Decoded tasks, and candidates of each where there are several."""
+    function_leaves: int
+    streamed_batch: int
+    streamed_batches: int
 
 
 @dataclass(frozen=True)
@@ -43,14 +64,28 @@ class Sizes:
     """Leaves, items on either side, and permutations."""
     mcd: tuple[int, int, int, int] = (5, 100_000, 4, 20_000)
     """Leaves and programs of the search, and of its comparison with the published greedy algorithm."""
+    learning_cpu: Learning = Learning(
+        leaves=4, programs=20_000, cases=(("64x2", 128, 50, False), ("64x2", 128, 50, True), ("256x6", 128, 3, False)),
+        blocks=10, product=2048, tasks=4_000, samples=8, function_leaves=7, streamed_batch=2048, streamed_batches=10,
+    )  # fmt: skip
+    learning_cuda: Learning = Learning(
+        leaves=5, programs=200_000,
+        cases=(("256x6", 8192, 30, True), ("512x8", 16_384, 10, True), ("768x12", 8192, 10, True)),
+        blocks=8, product=8192, tasks=100_000, samples=8, function_leaves=7, streamed_batch=2048, streamed_batches=50,
+    )  # fmt: skip
     table_bytes: int = 1 << 29
     copied_bytes: int = 1 << 28
 
 
+_TINY = Learning(
+    leaves=3, programs=200, cases=(("8x1", 32, 10, False),), blocks=2, product=64, tasks=300,
+    samples=4, function_leaves=4, streamed_batch=64, streamed_batches=3,
+)  # fmt: skip
 QUICK = Sizes(
     plain_leaves=4, alone_leaves=(5,), text_leaves=3, numbering_leaves=(5,), numbered=1_000, sampled_leaves=40,
     sampled=100, evaluations=((5, 500, 64), (7, 20, 256)), subset=20, table_bytes=1 << 22, copied_bytes=1 << 20,
     maps=((300, 100, 0),), shift=(3, 20, 9), mcd=(4, 2_000, 3, 1_500),
+    learning_cpu=_TINY, learning_cuda=replace(_TINY, cases=(("8x1", 32, 10, True),)),
 )  # fmt: skip
 
 
@@ -71,25 +106,32 @@ def steps(sizes: Sizes, repeats: int) -> dict[str, Callable[[], Any]]:
         "maps": lambda: maps.bench_maps(sizes.text_leaves, sizes.maps),
         "shift": lambda: shift.bench_shift(repeats, *sizes.shift),
         "mcd": lambda: mcd.bench_mcd(repeats, *sizes.mcd),
+        "learning": lambda: measure.in_process(
+            "learning.measured", repeats=repeats, cpu=asdict(sizes.learning_cpu), cuda=asdict(sizes.learning_cuda)
+        ),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run all benchmarks."""
+    """Run all benchmarks, or some."""
+    known = list(steps(QUICK, 1))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs")
+    parser.add_argument("--only", nargs="+", choices=known, metavar="NAME", help=f"some of {', '.join(known)}")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "bench.json")
     options = parser.parse_args(arguments)
     results: dict[str, Any] = {"machine": measure.machine(), "repeats": options.repeats}
     results["load"] = {"start": measure.load()}
     for name, work in steps(QUICK if options.quick else Sizes(), options.repeats).items():
+        if name not in (options.only or known):
+            continue
         print(f"{name} ...", file=sys.stderr, flush=True)
         results[name] = work()
     results["load"]["end"] = measure.load()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(results, indent=1) + "\n")
-    print(report.table(results))
+    print(report.table(results, options.output))
 
 
 if __name__ == "__main__":

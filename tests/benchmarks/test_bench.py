@@ -18,7 +18,7 @@ from synthlab.language.grammar import POLYNOMIAL
 RATIOS = {"ratio", "ratio_with_preparation", "without_rules_ratio"}
 SECTIONS = {
     "machine", "repeats", "load", "memory", "functions", "functions_alone", "texts", "streaming", "numbering",
-    "sampling", "evaluation", "spaces", "maps", "shift", "mcd",
+    "sampling", "evaluation", "spaces", "maps", "shift", "mcd", "learning",
 }  # fmt: skip
 
 
@@ -44,8 +44,19 @@ def test_quick_run_saves_every_ratio(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert sum(path.startswith("/functions_alone/") for path in ratios) == 4 * len(results["functions_alone"])
     assert sum(path.startswith("/texts/") for path in ratios) == 3
     assert sum(path.startswith("/evaluation/") for path in ratios) == 2 * num_peers * len(results["evaluation"])
-    assert report.table(results) in capsys.readouterr().out
+    assert sum(path.startswith("/learning/") for path in ratios) == len(results["learning"]["training"]) + 2
+    assert report.table(results, tmp_path / "new" / "bench.json") in capsys.readouterr().out
     assert {"python", "numpy", "numba"} <= set(results["machine"]["versions"])
+
+
+def test_chosen_sections_run_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run.main(["--quick", "--repeats", "1", "--only", "sampling", "--output", str(tmp_path / "some.json")])
+    assert set(json.loads((tmp_path / "some.json").read_text())) == {"machine", "repeats", "load", "sampling"}
+    printed = capsys.readouterr().out
+    assert "drawn uniformly" in printed
+    assert "FUNCTIONS" not in printed and "LEARNING" not in printed and "written from ids" not in printed
+    with pytest.raises(SystemExit):
+        run.main(["--only", "nonsense"])
 
 
 def test_missing_packages_are_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

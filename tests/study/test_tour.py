@@ -8,8 +8,9 @@ import pytest
 
 from synthlab.errors import ConfigurationError, ProgramSyntaxError
 from synthlab.language.grammar import POLYNOMIAL, RATIONAL
-from synthlab.language.program import parse
-from synthlab.study.tour import answer, outputs_table
+from synthlab.language.program import parse, token_matrix
+from synthlab.study.tour import answer, answers_over_time, outputs_table
+from synthlab.universe.counting import rank
 
 
 def test_outputs_of_a_polynomial_on_its_grid():
@@ -53,3 +54,18 @@ def test_what_is_no_formula_is_refused(trained4, text):
 def test_outputs_beyond_the_encoder_are_refused(trained4):
     with pytest.raises(ConfigurationError, match="1 tasks have outputs"):
         answer(trained4, ["x", "*".join(["(3*3*3)"] * 11 + ["3"] + ["(2*2*2)"] * 2)])
+
+
+def test_answers_over_time_are_those_that_were_written_down(trained4):
+    table = answers_over_time(trained4, "id", num_tasks=4, num_checks=5)
+    assert table.columns.tolist() == [30, 60] and table.shape == (4, 2) and table.index.name == "target"
+    known = trained4.answers[trained4.answers["part"] == "id"]
+    classes = known["class_id"].unique()[:4]
+    for target, class_id in zip(table.index, classes, strict=True):
+        assert int(class_id) == rank(POLYNOMIAL, token_matrix([parse(POLYNOMIAL, target)], 7), 4)[0]
+        for step in (30, 60):
+            row = known[(known["class_id"] == class_id) & (known["step"] == step)].iloc[0]
+            assert table.loc[target, step] == row["written"] + " ✓" * (row["status"] == "solved")
+    assert answers_over_time(trained4, "id", num_checks=1).columns.tolist() == [30]
+    with pytest.raises(ConfigurationError, match="no answers of part 'nobody' over time: choose from id, forced"):
+        answers_over_time(trained4, "nobody")

@@ -1,0 +1,97 @@
+"""What to train with: learning rates by width, and what encoding, notation, network and targets are worth.
+
+Models are tuned on a split of their own: its seed, and so its reserved classes, are used nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from synthlab.assessment.metrics import summarize
+from synthlab.presets import Preset
+from synthlab.splits.regions import Region
+from synthlab.study.runs import Trial, region_settings
+
+SPLIT_SEED = 1000
+VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "encoder-decoder": {"network": "encoder-decoder"},
+    "floats": {"encoding": "floats"},
+    "postfix": {"notation": "postfix"},
+    "infix": {"notation": "infix"},
+    "tied": {"tied": True},
+    "targets: minimal inside the support": {"policy": "minimal inside the support"},
+    "targets: random each epoch": {"policy": "random"},
+}
+"""Every variant changes one thing: a field of `ModelConfig`, or the policy of the split."""
+
+
+def learning_rate_trials(preset: Preset) -> list[Trial]:
+    """One short run per model size and learning rate."""
+    return [
+        Trial(
+            tags={"model": model.name, "width": model.width, "learning_rate": rate},
+            kind="support",
+            settings=_settings(preset, 0),
+            model=model,
+            training=replace(preset.short, learning_rate=rate, num_checks=0),
+        )
+        for model in preset.tuned_models
+        for rate in preset.learning_rates
+    ]
+
+
+def variant_trials(preset: Preset, names: Sequence[str] = tuple(VARIANTS)) -> list[Trial]:
+    """One short run per variant and seed, equally many steps each; a seed redraws split and weights."""
+    trials = []
+    for seed in range(preset.variant_seeds):
+        for name in names:
+            changes = dict(VARIANTS[name])
+            policy = changes.pop("policy", "as sampled")
+            trials.append(
+                Trial(
+                    tags={"variant": name, "seed": seed},
+                    kind="support",
+                    settings=_settings(preset, seed, policy=policy),
+                    model=replace(preset.model, **changes),
+                    training=replace(preset.short, seed=seed, num_checks=0),
+                )
+            )
+    return trials
+
+
+def _settings(preset: Preset, seed: int, **changes: Any) -> dict[str, Any]:
+    return region_settings(preset, Region(**preset.regions[0]), seed=SPLIT_SEED + seed, **changes)
+
+
+def tuning_table(
+    results: pd.DataFrame, costs: pd.DataFrame, by: Sequence[str], levels: Sequence[str] = ()
+) -> pd.DataFrame:
+    """pass@1 on reserved functions beside the final training loss, size and compute.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by`, then pass_at_1, low, high, num_tasks, final_loss, parameters, flops; the last
+        three are means over seeds.
+    """
+    solved = summarize(results[results["part"] == "id"], by, levels=levels)
+    means = costs.groupby(list(by), sort=False)[["final_loss", "parameters", "flops"]].mean()
+    return solved.merge(means.reset_index(), on=list(by))
+
+
+def best_rates(table: pd.DataFrame) -> pd.DataFrame:
+    """The learning rate with the least final loss of every model: model, width, learning_rate, final_loss, inside.
+
+    `inside` says whether rates on both sides were tried and were worse.
+    """
+    rows = []
+    for (model, width), group in table.groupby(["model", "width"], sort=False):
+        best = group.iloc[int(group["final_loss"].to_numpy().argmin())]
+        rate, rates = best["learning_rate"], group["learning_rate"]
+        rows.append((model, width, rate, best["final_loss"], bool(rates.min() < rate < rates.max())))
+    return pd.DataFrame(rows, columns=["model", "width", "learning_rate", "final_loss", "inside"])

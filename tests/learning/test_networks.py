@@ -1,0 +1,206 @@
+"""Networks of one's own: trained, resumed, stored and decoded like synthlab's; several processes train as one."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from learning.runs import MODEL, SHORT, run, spy
+from torch import nn
+
+from synthlab.assessment.tasks import tasks_of
+from synthlab.errors import ArtifactError, ConfigurationError
+from synthlab.language.grammar import POLYNOMIAL
+from synthlab.learning import networks
+from synthlab.learning.decoding import decode
+from synthlab.learning.evaluation import evaluate_run
+from synthlab.learning.networks import Synthesizer, network_identity, register_network
+from synthlab.learning.run import Run, run_key
+from synthlab.presets import ModelConfig, TrainingConfig, changed
+from synthlab.store import Store
+
+
+class Recurrent(nn.Module):
+    """A GRU with dropout that knows nothing of caches."""
+
+    def __init__(self, config, shape):
+        super().__init__()
+        self.grid = nn.Linear(shape.num_patches * shape.patch_features, config.width)
+        self.embed = nn.Embedding(shape.vocabulary + 1, config.width)
+        self.dropout = nn.Dropout(0.2)
+        self.core = nn.GRU(config.width, config.width, batch_first=True)
+        self.head = nn.Linear(config.width, shape.vocabulary)
+        self.start_token = shape.vocabulary
+
+    def forward(self, patches, tokens):
+        before = nn.functional.pad(tokens[:, :-1], (1, 0), value=self.start_token)
+        hidden = self.grid(patches.flatten(1))
+        return self.head(self.core(self.dropout(self.embed(before)), hidden[None].contiguous())[0])
+
+
+@pytest.fixture
+def recurrent(monkeypatch):
+    monkeypatch.setattr(networks, "_BUILDERS", dict(networks._BUILDERS))
+    register_network("recurrent", Recurrent)
+    return replace(MODEL, network="recurrent")
+
+
+def test_a_network_of_ones_own_learns_and_answers(recurrent, corpus3, split3, tmp_path):
+    finished = run(corpus3, split3, tmp_path, SHORT, recurrent)
+    losses = finished.history[finished.history["name"] == "loss"]["value"].tolist()
+    assert losses[-1] < 0.8 * losses[0]
+    store = Store(tmp_path)
+    store.name(finished, "mine")
+    loaded = Run.load(store, "mine")
+    assert evaluate_run(loaded, corpus3, split3).equals(evaluate_run(finished, corpus3, split3))
+    assert repr(loaded).startswith("Run(16x1 recurrent, ")
+
+
+def test_its_dropout_resumes_bitwise_too(recurrent, corpus3, split3, tmp_path, monkeypatch):
+    whole = run(corpus3, split3, tmp_path / "whole", SHORT, recurrent)
+    for at in (23, 14):
+        with monkeypatch.context() as patch:
+            spy(patch, at=at, do=lambda: signal.raise_signal(signal.SIGINT))
+            part = run(corpus3, split3, tmp_path / "cut", SHORT, recurrent)
+        torch.manual_seed(int(part.steps_done))  # the state of the generator must not matter
+    assert part.steps_done == 37
+    resumed = run(corpus3, split3, tmp_path / "cut", SHORT, recurrent)
+    assert resumed.weights == whole.weights and resumed.history.equals(whole.history)
+
+
+def test_every_way_of_decoding_works_without_a_cache(recurrent, corpus3, split3, tmp_path):
+    model = run(corpus3, split3, tmp_path, SHORT, recurrent).model()
+    tasks = tasks_of(corpus3, split3.tests["id"])
+    greedy = decode(model, tasks)
+    assert np.array_equal(decode(model, tasks, beam=1).prefix, greedy.prefix)
+    wide = decode(model, tasks, beam=4, num_samples=2, grammatical=True)
+    assert (wide.log_probability[wide.rank == 0] >= wide.log_probability[wide.rank == 1]).all()
+    assert len(decode(model, tasks, num_samples=3, temperature=1.0)) == 3 * len(tasks)
+
+
+def test_its_source_decides_the_key_and_another_is_refused(recurrent, corpus3, split3, tmp_path, monkeypatch):
+    class Other(Recurrent):
+        """Not the same."""
+
+    finished = run(corpus3, split3, tmp_path, replace(SHORT, num_steps=2), recurrent)
+    key = run_key(corpus3, split3, recurrent, SHORT)
+    store = Store(tmp_path)
+    store.name(finished, "mine")
+    register_network("recurrent", Other)
+    assert run_key(corpus3, split3, recurrent, SHORT) != key
+    with pytest.raises(ArtifactError, match="the run has another network 'recurrent': restore it, or train again"):
+        Run.load(store, "mine")
+    assert network_identity("decoder") == network_identity("encoder-decoder") == ""
+
+
+def test_networks_that_cannot_be_used_are_refused(recurrent, corpus3, split3, tmp_path):
+    with pytest.raises(ConfigurationError, match="unknown network 'mine': choose from decoder, encoder-decoder"):
+        Synthesizer(replace(MODEL, network="mine"), POLYNOMIAL, 3)
+    for name in ("decoder", ""):
+        with pytest.raises(ConfigurationError, match="choose another name"):
+            register_network(name, Recurrent)
+
+    class Narrow(Recurrent):
+        def __init__(self, config, shape):
+            super().__init__(config, replace(shape, vocabulary=shape.vocabulary - 1))
+            self.embed = nn.Embedding(99, config.width)
+
+    register_network("narrow", Narrow)
+    with pytest.raises(ConfigurationError, match=re.escape("gives logits (2, 5, 7), not (2, 5, 8)")):
+        run(corpus3, split3, tmp_path, SHORT, replace(MODEL, network="narrow"))
+    register_network("sourceless", type("Made", (Recurrent,), {"__module__": "nowhere"}))
+    with pytest.raises(ConfigurationError, match="has no source: define it in a file or in a notebook"):
+        run_key(corpus3, split3, replace(MODEL, network="sourceless"), SHORT)
+
+
+# ---------------------------------------------------------------- configurations
+
+
+def test_a_name_says_what_is_not_as_usual():
+    config = ModelConfig.parse("32x2", network="encoder-decoder", notation="infix", tied=True, room=2)
+    assert config.name == "32x2 encoder-decoder infix tied N+2" and ModelConfig.parse("768x12").heads == 6
+    assert ModelConfig.parse("512x8").heads == 4 and ModelConfig.parse("6x1").heads == 2
+
+
+def test_fields_are_changed_by_text():
+    config = changed(ModelConfig(), {"tied": "true", "notation": "postfix", "room": "2"})
+    assert config == ModelConfig(tied=True, notation="postfix", room=2)
+    assert changed(TrainingConfig(), {"learning_rate": "1e-3"}).learning_rate == 1e-3
+    for changes, message in (
+        ({"depth": "3"}, "ModelConfig has no 'depth': choose from width, layers"),
+        ({"tied": "perhaps"}, "tied='perhaps': use a value like False"),
+        ({"layers": "two"}, "layers='two': use a value like 3"),
+        ({"encoding": "bits"}, "unknown encoding 'bits': choose from features, floats"),
+        ({"notation": "polish"}, "unknown notation 'polish': choose from prefix, postfix, infix"),
+        ({"room": "-1"}, "room -1"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            changed(ModelConfig(), changes)
+
+
+def test_room_lets_answers_be_larger_and_counts_them_apart(corpus3, split3, tmp_path):
+    roomy = replace(MODEL, room=2)
+    finished = run(corpus3, split3, tmp_path, SHORT, roomy)
+    assert finished.model().shape.max_tokens == 9 and finished.model().max_size == 5
+    sampled = dict(num_samples=40, temperature=2.0)
+    strict, loose = (evaluate_run(finished, corpus3, split3, extra_size=n, **sampled) for n in (0, 2))
+    assert (loose["num_correct"] >= strict["num_correct"]).all()
+    assert (loose["status"] == "too long").sum() < (strict["status"] == "too long").sum()
+    with pytest.raises(ConfigurationError, match="the model has room for 2"):
+        evaluate_run(finished, corpus3, split3, extra_size=3)
+
+
+# ---------------------------------------------------------------- several processes
+
+
+def train_by_command(folder, devices, *options):
+    command = [
+        sys.executable, "-m", "synthlab", "train", "--json", "--split", "shared", "--model", "16x1", "--steps", "60",
+        "--batch-size", "33", "--learning-rate", "4e-3", "--devices", str(devices), "--name", "mine", *options,
+    ]  # fmt: skip
+    answer = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).resolve().parents[2],
+        env=os.environ | {"SYNTHLAB_STORE": str(folder), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return answer
+
+
+def test_two_processes_train_the_run_of_one(corpus3, split3, tmp_path):
+    store = Store(tmp_path / "one")
+    corpus3.save(store)
+    store.name(split3, "shared")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    runs = []
+    for devices, name in ((1, "one"), (2, "two")):
+        answer = train_by_command(tmp_path / name, devices)
+        assert answer.returncode == 0, answer.stderr[-2000:]
+        assert json.loads(answer.stdout)["processes"] == devices
+        runs.append(Run.load(Store(tmp_path / name), "mine"))
+    one, two = runs
+    assert one.key == two.key and one.cost["tokens"] == two.cost["tokens"]
+    losses = [r.history[r.history["name"] == "loss"] for r in runs]
+    assert losses[1]["step"].tolist() == losses[0]["step"].tolist() == [1, 10, 20, 30, 40, 50, 60]
+    np.testing.assert_allclose(losses[1]["value"], losses[0]["value"], rtol=2e-4)
+    weights = [r.model().state_dict() for r in runs]
+    for name, weight in weights[0].items():
+        torch.testing.assert_close(weights[1][name], weight, atol=2e-4, rtol=1e-3)
+    checks = [r.history[r.history["name"] != "loss"] for r in runs]
+    pd.testing.assert_frame_equal(*[c.reset_index(drop=True) for c in checks], atol=0.03)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(corpus3, split3, tmp_path):
+    store = Store(tmp_path)
+    corpus3.save(store)
+    store.name(split3, "shared")
+    answer = train_by_command(tmp_path, 2, "--batch-size", "1")
+    assert answer.returncode != 0
+    assert "a batch of 1 cannot be shared by 2 processes: raise batch_size or lower devices" in answer.stderr

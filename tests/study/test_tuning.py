@@ -1,0 +1,96 @@
+"""What models are tuned with: trials that change one thing, tables by hand, and the committed measurements."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthlab.presets import LEARNING_RATES, get_preset, tuned_learning_rate
+from synthlab.study.runs import final_loss, flagship_trial
+from synthlab.study.tuning import (
+    SPLIT_SEED,
+    VARIANTS,
+    best_rates,
+    learning_rate_trials,
+    tuning_table,
+    variant_trials,
+)
+
+RESULTS = Path(__file__).resolve().parents[2] / "data" / "results" / "quick"
+
+
+def test_rates_are_crossed_with_sizes_and_nothing_else_changes():
+    preset = get_preset("quick")
+    trials = learning_rate_trials(preset)
+    assert len(trials) == len(preset.tuned_models) * len(preset.learning_rates)
+    assert {(t.tags["model"], t.tags["learning_rate"]) for t in trials} == {
+        (m.name, r) for m in preset.tuned_models for r in preset.learning_rates
+    }
+    assert len({replace(t.training, learning_rate=1.0) for t in trials}) == 1
+    assert len({str(t.settings) for t in trials}) == 1
+
+
+def test_every_variant_changes_one_thing():
+    preset = replace(get_preset("quick"), variant_seeds=2)
+    trials = variant_trials(preset)
+    assert len(trials) == 2 * len(VARIANTS)
+    for seed in (0, 1):
+        usual, *others = (t for t in trials if t.tags["seed"] == seed)
+        assert usual.tags["variant"] == "default" and usual.model == preset.model
+        for trial in others:
+            fields = asdict(trial.model).items() ^ asdict(usual.model).items()
+            policies = {str(trial.settings["policy"]), str(usual.settings["policy"])}
+            assert len(fields) // 2 + len(policies) - 1 == 1
+            assert trial.training == usual.training
+
+
+def test_models_are_tuned_on_classes_of_no_other_study():
+    preset = get_preset("quick")
+    seeds = {t.settings["seed"] for t in [*learning_rate_trials(preset), *variant_trials(preset)]}
+    assert min(seeds) >= SPLIT_SEED > max([*preset.seeds, flagship_trial(preset).settings["seed"]])
+
+
+def test_tables_hold_shares_and_means_by_hand():
+    results = pd.DataFrame({
+        "variant": ["a"] * 4 + ["b"] * 4, "seed": [0, 0, 1, 1] * 2, "part": ["id", "forced", "id", "id"] * 2,
+        "class_id": [1, 2, 1, 3] * 2, "solved": [True, False, True, False, False, True, False, False],
+    })  # fmt: skip
+    costs = pd.DataFrame({
+        "variant": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1], "final_loss": [1.0, 3.0, 5.0, 5.0],
+        "parameters": [10, 10, 20, 20], "flops": [1, 1, 2, 2],
+    })  # fmt: skip
+    table = tuning_table(results, costs, ("variant",), ("seed",)).set_index("variant")
+    assert table["pass_at_1"].tolist() == pytest.approx([2 / 3, 0.0])
+    assert table["final_loss"].tolist() == [2.0, 5.0] and table["parameters"].tolist() == [10, 20]
+    assert (table["low"] <= table["pass_at_1"]).all() and (table["pass_at_1"] <= table["high"]).all()
+
+
+def test_the_best_rate_has_the_least_loss_and_says_whether_it_was_bracketed():
+    table = pd.DataFrame({
+        "model": ["s"] * 3 + ["l"] * 3, "width": [16] * 3 + [64] * 3, "learning_rate": [1e-3, 2e-3, 4e-3] * 2,
+        "final_loss": [3.0, 2.0, 2.5, 1.0, 1.5, 2.0],
+    })  # fmt: skip
+    best = best_rates(table).set_index("model")
+    assert best["learning_rate"].tolist() == [2e-3, 1e-3] and best["inside"].tolist() == [True, False]
+
+
+def test_the_final_loss_is_that_of_the_last_tenth():
+    steps = np.arange(1, 41)
+    history = pd.DataFrame({"step": steps, "name": ["loss"] * 40, "value": steps.astype(float)})
+    assert final_loss(history) == np.mean([37, 38, 39, 40])
+    assert np.isnan(final_loss(history.assign(name="id")))
+
+
+def test_the_rates_in_use_are_the_committed_measurements():
+    best = best_rates(pd.read_parquet(RESULTS / "learning-rates.parquet"))
+    assert tuple(zip(best["width"], best["learning_rate"], strict=True)) == LEARNING_RATES
+
+
+def test_a_width_between_takes_the_nearest_and_a_wider_one_less():
+    for width, rate in LEARNING_RATES:
+        assert tuned_learning_rate(width) == rate
+    widest, rate = LEARNING_RATES[-1]
+    assert tuned_learning_rate(4 * widest) == rate / 4
+    assert tuned_learning_rate(1) == LEARNING_RATES[0][1]
