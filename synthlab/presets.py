@@ -180,6 +180,12 @@ def tuned_learning_rate(width: int) -> float:
     return min(LEARNING_RATES, key=lambda measured: abs(math.log(measured[0] / width)))[1]
 
 
+MODELS = tuple(
+    ModelConfig.parse(name)
+    for name in ("64x2", "128x3", "192x4", "256x6", "384x6", "512x8", "768x12", "768x14")
+)  # fmt: skip
+"""A ladder of sizes from 0.1 to 99 million weights."""
+
 MEASURES = ("leaves", "nodes", "depth")
 """Measures of size."""
 
@@ -290,10 +296,7 @@ def quick() -> Preset:
 
 def paper() -> Preset:
     """One GPU: the universe of 3.63 million programs, three seeds."""
-    sizes = tuple(
-        ModelConfig(width=w, layers=n)
-        for w, n in ((64, 2), (128, 3), (192, 4), (256, 6), (384, 6), (512, 8), (768, 12))
-    )
+    sizes = MODELS[:-1]
     return Preset(
         name="paper", max_size=5, map_points=20_000, flagship_model=ModelConfig(width=256, layers=6),
         flagship=TrainingConfig(num_steps=6000, batch_size=2048, learning_rate=1e-3),

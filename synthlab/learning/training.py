@@ -21,6 +21,7 @@ import numpy as np
 import pytorch_lightning as pl
 import safetensors.torch
 import torch
+from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -76,6 +77,11 @@ class SynthesisModule(pl.LightningModule):
         optimizer = new_optimizer(self.model, self.config)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.config.rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # here and not by the Trainer, which refuses to clip for fused optimizers in mixed precision
+        if self.config.clip:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = {f"model.{n}": w for n, w in self.model.state_dict().items()}
@@ -227,19 +233,30 @@ class _Fit:
         identity = Run.describe(self.corpus.identity, self.split.key, self.model_config, self.config)
         defaults = dict(
             accelerator="gpu" if on_gpu else "cpu", devices=1, precision="bf16-mixed" if on_gpu else "32-true",
-            max_steps=self.config.num_steps, max_epochs=-1, gradient_clip_val=self.config.clip or None, logger=False,
+            max_steps=self.config.num_steps, max_epochs=-1, logger=False,
             callbacks=[tracker, keeper, *([Bar(tracker)] if progress else [])],
             plugins=[SealedCheckpoints(identity)], enable_checkpointing=False, enable_progress_bar=progress,
             enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
         )  # fmt: skip
         trainer = pl.Trainer(**(defaults | flags))
+        self._require_possible(trainer)
+        return trainer
+
+    def _require_possible(self, trainer: pl.Trainer) -> None:
+        """Refuse flags of the Trainer that would not train the run that was asked for."""
         batch = self.module.order.batch_size
         if batch < trainer.world_size:
             raise ConfigurationError(
                 f"a batch of {batch} cannot be shared by {trainer.world_size} processes: "
                 "raise batch_size or lower devices"
             )
-        return trainer
+        # processes that are forked or spawned from this one would keep losses and answers to themselves
+        if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+            raise ConfigurationError(
+                "several devices need processes of their own: run `python -m synthlab train --devices ...` instead"
+            )
+        if str(trainer.precision).startswith("16"):
+            raise ConfigurationError("precision 16 scales gradients, which are clipped here: use 'bf16-mixed'")
 
     def _finished(self, trainer: pl.Trainer, tracker: Progress, seconds: float) -> Run:
         model, batch, steps = self.module.model.cpu(), self.module.order.batch_size, trainer.global_step

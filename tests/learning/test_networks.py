@@ -23,9 +23,10 @@ from synthlab.language.grammar import POLYNOMIAL
 from synthlab.learning import networks
 from synthlab.learning.decoding import decode
 from synthlab.learning.evaluation import evaluate_run
+from synthlab.learning.model import num_parameters
 from synthlab.learning.networks import Synthesizer, network_identity, register_network
 from synthlab.learning.run import Run, run_key
-from synthlab.presets import ModelConfig, TrainingConfig, changed
+from synthlab.presets import MODELS, ModelConfig, TrainingConfig, changed
 from synthlab.store import Store
 
 
@@ -197,10 +198,33 @@ def test_two_processes_train_the_run_of_one(corpus3, split3, tmp_path):
     pd.testing.assert_frame_equal(*[c.reset_index(drop=True) for c in checks], atol=0.03)
 
 
-def test_a_batch_that_processes_cannot_share_is_refused(corpus3, split3, tmp_path):
-    store = Store(tmp_path)
-    corpus3.save(store)
-    store.name(split3, "shared")
-    answer = train_by_command(tmp_path, 2, "--batch-size", "1")
-    assert answer.returncode != 0
-    assert "a batch of 1 cannot be shared by 2 processes: raise batch_size or lower devices" in answer.stderr
+def test_what_several_processes_cannot_do_is_refused_before_they_start(corpus3, split3, tmp_path):
+    one = replace(SHORT, batch_size=1)
+    with pytest.raises(ConfigurationError, match="a batch of 1 cannot be shared by 2 processes: raise batch_size"):
+        run(corpus3, split3, tmp_path, one, devices=2)
+    with pytest.raises(ConfigurationError, match="several devices need processes of their own: run `python -m synth"):
+        run(corpus3, split3, tmp_path, SHORT, devices=2, strategy="ddp_spawn")
+    with pytest.raises(ConfigurationError, match="use 'bf16-mixed'"):
+        run(corpus3, split3, tmp_path, SHORT, precision="16-true")
+
+
+def test_half_precision_learns_as_well(corpus3, split3, tmp_path):
+    full, half = (run(corpus3, split3, tmp_path / p, SHORT, precision=p) for p in ("32-true", "bf16-mixed"))
+    assert half.cost["precision"] == "bf16-mixed" and half.weights != full.weights
+    losses = [r.history[r.history["name"] == "loss"]["value"].iloc[-1] for r in (full, half)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert all(w.dtype == torch.float32 for w in half.model().state_dict().values())
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
+def test_the_ladder_of_sizes_has_the_weights_that_it_says(model):
+    with torch.device("meta"):
+        weights = num_parameters(Synthesizer(model, POLYNOMIAL, 5))
+    assert weights == pytest.approx(12 * model.layers * model.width**2, rel=0.35)
+    assert 1e5 < weights < 1.01e8
+
+
+def test_the_ladder_rises_from_a_tenth_to_a_hundred_million():
+    with torch.device("meta"):
+        sizes = [num_parameters(Synthesizer(model, POLYNOMIAL, 5)) for model in MODELS]
+    assert sizes == sorted(sizes) and round(sizes[0] / 1e6, 1) == 0.1 and round(sizes[-1] / 1e6) == 99

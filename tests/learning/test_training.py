@@ -301,3 +301,24 @@ def test_checkpoints_are_never_unpickled(corpus3, split3, tmp_path, monkeypatch)
     with pytest.raises(ArtifactError, match="UnpicklingError"):
         run(corpus3, split3, tmp_path, SHORT)
     assert not canary.exists()
+
+
+def test_gradients_are_clipped_to_their_norm(corpus3, split3, tmp_path, monkeypatch):
+    norms, original = [], torch.optim.AdamW.step
+
+    def watched(self, closure):
+        def and_look():
+            loss = closure()
+            gradients = [p.grad for group in self.param_groups for p in group["params"]]
+            norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+            return loss
+
+        return original(self, and_look)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    few = replace(SHORT, num_steps=12, num_checks=0)
+    run(corpus3, split3, tmp_path / "free", replace(few, clip=0.0))
+    free, norms[:] = norms.copy(), []
+    run(corpus3, split3, tmp_path / "clipped", replace(few, clip=0.1))
+    assert len(free) == len(norms) == 12 and min(free) > 0.1
+    assert norms == pytest.approx([0.1] * 12, rel=1e-3)
