@@ -290,7 +290,7 @@ def quick() -> Preset:
         name="quick", reserved=0.25, flagship_model=ModelConfig(width=64, layers=2),
         flagship=TrainingConfig(num_steps=5000, batch_size=128, learning_rate=4e-3), support_regime="class",
         support_train=20_000, model=ModelConfig(width=64, layers=2), short=short, scaling_models=sizes, scaling=short,
-        tuned_models=tuple(ModelConfig.parse(name) for name in ("16x1", "32x2", "64x2", "128x3", "192x4")),
+        tuned_models=tuple(ModelConfig.parse(name) for name in ("16x1", "32x2", "64x2", "128x3")),
     )  # fmt: skip
 
 

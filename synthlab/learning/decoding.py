@@ -115,6 +115,8 @@ def decode(
         For settings that contradict each other, or outputs that overflow the encoding.
     """
     settings = settings or Decoding(**changes)
+    if not 0 <= (settings.first_token or 0) < model.shape.vocabulary:
+        raise ConfigurationError(f"first token {settings.first_token}: there are {model.shape.vocabulary}")
     writer = _Writer(_for_inference(model), settings, compiled)
     outputs = model.look(tasks.outputs)
     beam = max(1, settings.beam)

@@ -102,8 +102,17 @@ def root_given(run: Run, corpus: Corpus, split: Split, root: str) -> pd.DataFram
     -------
     pandas.DataFrame
         One row per part: part, free, root_given, and the mean probability of the root as first token.
+
+    Raises
+    ------
+    ConfigurationError
+        For a run that writes another notation, where the root does not come first.
     """
     run.require_corpus(corpus)
+    if run.model_config.notation != "prefix":
+        raise ConfigurationError(
+            f"in {run.model_config.notation} notation the root does not come first: train in prefix"
+        )
     model, token, rows = run.model(), corpus.grammar.index[root], []
     for part, tasks in tasks_by_part(corpus, split).items():
         solved = [

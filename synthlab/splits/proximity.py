@@ -12,7 +12,7 @@ from synthlab.errors import SplitError
 from synthlab.language.identity import grid_codes
 from synthlab.language.program import infix_texts
 from synthlab.spaces.space import SEMANTIC, Space
-from synthlab.splits.split import Split
+from synthlab.splits.split import Split, learned_texts
 from synthlab.universe.corpus import Corpus
 
 _QUERIES_AT_ONCE = 4096
@@ -37,7 +37,7 @@ def nearest_training(corpus: Corpus, spaces: Mapping[str, Space], split: Split, 
     """
     classes = _tested(split, part)
     rows = corpus.class_rows(classes)
-    trained = np.unique(split.targets)
+    trained = learned_texts(corpus, split)
     table = pd.DataFrame({"class_id": classes, "program": infix_texts(corpus.grammar, corpus.prefix[classes])})
     for name, space in spaces.items():
         places, owners = trained_places(corpus, space, trained)
@@ -112,7 +112,7 @@ def support_proof(corpus: Corpus, spaces: Mapping[str, Space], split: Split, *, 
         Per part and space: tasks, nearest (the smallest distance of any test class to training), median, spacing
         (median distance from a training place to the next), and within (share of classes within the radius).
     """
-    trained = np.unique(split.targets)
+    trained = learned_texts(corpus, split)
     rows = []
     for name, space in spaces.items():
         places, _ = trained_places(corpus, space, trained)

@@ -39,19 +39,24 @@ from synthlab.splits.support import support_settings, support_split
 from synthlab.store import Store
 from synthlab.universe.corpus import Corpus, build_corpus, function_table
 
+Case = tuple[str, int, int, bool]
+"""Model, batch, steps a block, and whether it is compiled."""
+
 ENDLESS = 1_000_000
 """Steps that a run is asked for, so that nothing of its end falls into the steps that are timed."""
+WARMUP = 100
+"""Steps with a rising rate, without which large models diverge and their losses cannot be compared."""
 _PRODUCTS = 10
-_ALIKE = {"cpu": 1e-3, "cuda": 3e-2}
-"""How far first losses may differ, as a share: rounding of float32, or of bfloat16."""
-_TIE = {"cpu": 1e-3, "cuda": 0.25}
+_ALIKE = {"cpu": (1e-3, 1e-3), "cuda": (3e-2, 1e-1)}
+"""How far the losses of the first and the tenth step may differ, as a share, by rounding of float32 or bfloat16."""
+_TIE = {"cpu": 1e-3, "cuda": 0.5}
 """Logits that rounding may turn around, when tokens are computed one by one or all at once."""
 _EQUAL = 1e-4
 
-LEAST_RATIO, MOST_BYTES, MOST_DECODING_S = 0.95, 1e9, 0.5
+LEAST_RATIO, MOST_GIGABYTES, MOST_DECODING_S = 0.95, 1.0, 0.5
 LEAST_SHARES = {"512x8": 0.45, "768x12": 0.55}
 DECODED, FUNCTION_LEAVES = ("256x6", 100_000), 7
-"""Targets: training against a bare loop; bytes; seconds of decoding; shares of the ceiling by model."""
+"""Targets: training against a bare loop; memory; seconds of decoding; shares of the ceiling by model."""
 
 
 def measured(repeats: int, cpu: dict[str, Any], cuda: dict[str, Any]) -> dict[str, Any]:
@@ -62,13 +67,10 @@ def measured(repeats: int, cpu: dict[str, Any], cuda: dict[str, Any]) -> dict[st
 
 def _measured(repeats: int, sizes: dict[str, Any]) -> dict[str, Any]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    compiles, before = any(c[-1] for c in sizes["cases"]) and can_compile(device), load()
+    before, (cases, left_out) = load(), possible(sizes["cases"], device)
     corpus, split = real_split(sizes["leaves"], sizes["programs"])
-    rows, run, left_out = [], None, []
-    for name, batch, steps, compiled in sizes["cases"]:
-        if compiled and not compiles:
-            left_out.append(f"{name} compiled")
-            continue
+    rows, run = [], None
+    for name, batch, steps, compiled in cases:
         print(f"learning: training {name} ...", file=sys.stderr, flush=True)
         row, trained = bench_training(corpus, split, name, batch, steps, sizes["blocks"], compiled, device)
         rows.append({**row, **ceiling_share(repeats, sizes["product"], row, device)})
@@ -92,6 +94,14 @@ def real_split(leaves: int, num_train: int) -> tuple[Corpus, Split]:
     corpus = build_corpus(POLYNOMIAL, leaves)
     settings = support_settings(Region(rule="root", root="*"), reserved=0.25, num_train=num_train)
     return corpus, support_split(corpus, {}, settings)
+
+
+def possible(cases: list[Case], device: torch.device) -> tuple[list[Case], list[str]]:
+    """Cases that this machine can run, and names of the others; without a compiler at all, uncompiled ones."""
+    if not any(compiled for *_, compiled in cases) or can_compile(device):
+        return cases, []
+    left_out = [f"{name} compiled" for name, *_, compiled in cases if compiled]
+    return [case for case in cases if not case[-1]] or [(*case[:-1], False) for case in cases], left_out
 
 
 def can_compile(device: torch.device) -> bool:
@@ -121,7 +131,7 @@ def bench_training(
     """Steps of `learning.training.train` and of the bare loop, in blocks that take turns; and the run."""
     model = ModelConfig.parse(name)
     config = TrainingConfig(
-        num_steps=ENDLESS, batch_size=batch, learning_rate=1e-3, warmup=0.0, schedule="wsd", num_checks=0
+        num_steps=ENDLESS, batch_size=batch, learning_rate=1e-3, warmup=WARMUP / ENDLESS, schedule="wsd", num_checks=0
     )
     bare, before = BareLoop(corpus, split, model, config, device, compiled), load()
     turns = Turns(bare, steps, blocks)
@@ -209,9 +219,9 @@ def check_losses(run: Run, bare: BareLoop, device: torch.device) -> None:
     """End the benchmark where the first losses of both loops differ: they would not do the same work."""
     history = run.history
     losses = history[history["name"] == "loss"].set_index("step")["value"]
-    for step in sorted(bare.losses.keys() & {1, LOGGED}):
+    for step, share in zip((1, LOGGED), _ALIKE[device.type], strict=True):
         ours, theirs = float(losses[step]), float(bare.losses[step])
-        check(math.isclose(ours, theirs, rel_tol=_ALIKE[device.type]), f"loss of step {step}: {ours} and {theirs}")
+        check(math.isclose(ours, theirs, rel_tol=share), f"loss of step {step}: {ours} and {theirs}")
 
 
 def ceiling_share(repeats: int, side: int, row: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -258,7 +268,8 @@ def bench_decoding(
         "beam": ({"beam": samples, "num_samples": samples}, samples),
     }
     return {
-        "model": run.model_config.name, "steps": run.steps_done, "tasks": num, "distinct": len(np.unique(tasks.class_id)),
+        "model": run.model_config.name, "steps": run.steps_done, "tasks": num,
+        "distinct": len(np.unique(tasks.class_id)),
         "rows_that_differ": differ, **_rates(num, summary(both["cached"])),
         "plain": _rates(num, summary(both["plain"])), "ratio": median_ratio(both["plain"], both["cached"]),
         **{name: _others(repeats, model, few, *other) for name, other in others.items()},
@@ -384,8 +395,7 @@ def bench_streamed(
 def targets(results: dict[str, Any]) -> list[dict[str, Any]]:
     """What was aimed at beside what was measured; None where this device or these sizes do not measure it."""
     found = [
-        _target(f"training {title(row)}: ratio to the bare loop", row["ratio"], at_least=LEAST_RATIO)
-        for row in results["training"]
+        _target(f"training {title(row)}: ratio", row["ratio"], at_least=LEAST_RATIO) for row in results["training"]
     ]
     on_gpu = results["kind"] == "cuda"
     shares = {row["model"]: row["share"]["synthlab"] for row in results["training"] if on_gpu}
@@ -396,8 +406,8 @@ def targets(results: dict[str, Any]) -> list[dict[str, Any]]:
     seconds = decoding["median_s"] if asked else None
     what = f"decoding {DECODED[1]:,} tasks with {DECODED[0]}: seconds"
     found.append(_target(what, seconds, at_most=MOST_DECODING_S, gpu=True))
-    held = memory["bytes"] if memory["leaves"] == FUNCTION_LEAVES else None
-    return [*found, _target(f"data of all functions of {FUNCTION_LEAVES} leaves: bytes", held, at_most=MOST_BYTES)]
+    held = memory["bytes"] / 1e9 if memory["leaves"] == FUNCTION_LEAVES else None
+    return [*found, _target(f"data of functions of {FUNCTION_LEAVES} leaves: GB", held, at_most=MOST_GIGABYTES)]
 
 
 def _target(

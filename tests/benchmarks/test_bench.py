@@ -7,13 +7,22 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from benchmarks import enumeration, evaluation, measure, peers, plain, report, run
+import torch
+from benchmarks import bare, enumeration, evaluation, learning, measure, peers, plain, report, run
 
+from synthlab.assessment.tasks import tasks_by_part
 from synthlab.language.grammar import POLYNOMIAL
+from synthlab.learning.decoding import decode
+from synthlab.learning.networks import Synthesizer
+from synthlab.presets import ModelConfig
+from synthlab.splits.split import Split
+from synthlab.universe.corpus import Corpus
 
 RATIOS = {"ratio", "ratio_with_preparation", "without_rules_ratio"}
 SECTIONS = {
@@ -45,6 +54,8 @@ def test_quick_run_saves_every_ratio(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert sum(path.startswith("/texts/") for path in ratios) == 3
     assert sum(path.startswith("/evaluation/") for path in ratios) == 2 * num_peers * len(results["evaluation"])
     assert sum(path.startswith("/learning/") for path in ratios) == len(results["learning"]["training"]) + 2
+    unmeasured = [target for target in results["learning"]["targets"] if target["met"] is None]
+    assert sum(target["needs_gpu"] for target in unmeasured) == 3  # tiny sizes are no targets' on any device
     assert report.table(results, tmp_path / "new" / "bench.json") in capsys.readouterr().out
     assert {"python", "numpy", "numba"} <= set(results["machine"]["versions"])
 
@@ -68,11 +79,35 @@ def test_missing_packages_are_left_out_and_named(monkeypatch: pytest.MonkeyPatch
     assert "sympy" not in measure.machine()["versions"]
 
 
+def test_nothing_is_compiled_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning, "can_compile", lambda device: False)
+    plainly, compiled, cpu = ("8x1", 32, 5, False), ("8x1", 32, 5, True), torch.device("cpu")
+    assert learning.possible([plainly], cpu) == ([plainly], [])
+    assert learning.possible([plainly, compiled], cpu) == ([plainly], ["8x1 compiled"])
+    assert learning.possible([compiled], cpu) == ([plainly], ["8x1 compiled"])
+
+
+def test_greedy_programs_may_differ_by_ties_only(corpus3: Corpus, split3: Split) -> None:
+    model = Synthesizer(ModelConfig(width=8, layers=1, heads=2), POLYNOMIAL, 3).eval()
+    tasks = tasks_by_part(corpus3, split3)["id"]
+    programs = bare.decode_without_cache(model, tasks, 7)
+    assert np.array_equal(programs, decode(model, tasks).prefix)
+    assert bare.widest_tie(model, tasks, programs, programs) == (0, 0.0)
+    others = programs.copy()
+    others[0, 0] = (programs[0, 0] + 1) % 8
+    num, tie = bare.widest_tie(model, tasks, programs, others)
+    assert num == 1 and tie > 0
+
+
 def test_disagreement_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = peers.Peer("wrong", None, np.float64, False, lambda grammar, prefix: prefix, lambda rows, points: rows)
     monkeypatch.setattr(peers, "PEERS", (wrong,))
     with pytest.raises(SystemExit, match="disagreement: wrong"):
         evaluation.bench_evaluation(1, leaves=3, num=10, num_points=64, subset=5)
+    history = pd.DataFrame([(1, "loss", 2.0), (10, "loss", 1.0)], columns=["step", "name", "value"])
+    losses = {1: torch.tensor(2.0), 10: torch.tensor(1.01)}
+    with pytest.raises(SystemExit, match="disagreement: loss of step 10"):
+        learning.check_losses(SimpleNamespace(history=history), SimpleNamespace(losses=losses), torch.device("cpu"))
     monkeypatch.setattr(plain, "enumerate_functions", lambda *arguments: ([5, 30], 35))
     with pytest.raises(SystemExit, match="disagreement: functions by size"):
         enumeration.bench_against_plain(1, leaves=2)

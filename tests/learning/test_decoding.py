@@ -1,5 +1,6 @@
 """Decoding against the full forward pass, token by token and by distribution."""
 
+import copy
 import itertools
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from synthlab.language.grammar import PAD, POLYNOMIAL, Grammar, Grid
 from synthlab.language.measure import sizes_of
 from synthlab.language.operator import ADD
 from synthlab.language.program import prefix_lengths
+from synthlab.learning import decoding
 from synthlab.learning.decoding import Decoding, decode, evaluating, first_token_probabilities, nucleus
 from synthlab.learning.encoding import patches
 from synthlab.learning.networks import Synthesizer
@@ -304,9 +306,25 @@ def test_settings_that_contradict_each_other_are_refused(settings, message):
         Decoding(**settings)
 
 
+@pytest.mark.parametrize("token", [-1, 8])
+def test_a_first_token_that_is_none_is_refused(trained_model, tasks4, token):
+    with pytest.raises(ConfigurationError, match=f"first token {token}: there are 8"):
+        decode(trained_model, tasks4, first_token=token)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e19])
 def test_outputs_that_are_no_numbers_are_refused(trained_model, tasks4, bad):
     outputs = tasks4.outputs.astype(np.float64)
     outputs[2, 5] = bad
     with pytest.raises(ConfigurationError, match="1 tasks have outputs"):
         decode(trained_model, replace(tasks4, outputs=outputs))
+
+
+def test_half_precision_as_on_a_gpu_writes_nearly_the_same(trained_model, tasks4, monkeypatch):
+    full = decode(trained_model, tasks4)
+    monkeypatch.setattr(decoding, "_for_inference", lambda model: copy.deepcopy(model).to(torch.bfloat16))
+    half = decode(trained_model, tasks4)
+    assert (half.prefix == full.prefix).all(axis=1).mean() > 0.8
+    assert next(trained_model.parameters()).dtype == torch.float32
+    alike = (half.prefix == full.prefix).all(axis=1)
+    np.testing.assert_allclose(half.log_probability[alike], full.log_probability[alike], atol=0.3)

@@ -8,7 +8,7 @@ import pytest
 import safetensors.torch
 
 from synthlab.assessment.tasks import tasks_by_part, tasks_of
-from synthlab.errors import ArtifactError
+from synthlab.errors import ArtifactError, ConfigurationError
 from synthlab.language.program import parse
 from synthlab.learning import evaluation
 from synthlab.learning.decoding import decode
@@ -85,6 +85,12 @@ def test_giving_the_root_away_forces_the_first_token_only(trained4, corpus4, mix
         assert 0 <= table.loc[part, "probability_of_root"] <= 1
         if "*" not in written:
             assert table.loc[part, "probability_of_root"] < 0.5
+
+
+def test_the_root_comes_first_in_prefix_notation_only(trained4, corpus4, mixed):
+    other = replace(trained4, model_config=replace(trained4.model_config, notation="postfix"))
+    with pytest.raises(ConfigurationError, match="in postfix notation the root does not come first"):
+        root_given(other, corpus4, mixed, "*")
 
 
 @pytest.mark.parametrize("work", [evaluate_run, lambda *a: failures(*a, "id")])

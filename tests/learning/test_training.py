@@ -322,3 +322,23 @@ def test_gradients_are_clipped_to_their_norm(corpus3, split3, tmp_path, monkeypa
     run(corpus3, split3, tmp_path / "clipped", replace(few, clip=0.1))
     assert len(free) == len(norms) == 12 and min(free) > 0.1
     assert norms == pytest.approx([0.1] * 12, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "long", "backend"),
+    [(None, "cpu", True, None), (None, "cuda", False, None), (None, "cuda", True, "inductor"),
+     (False, "cuda", True, None), (True, "cpu", False, "inductor"), ("eager", "cpu", False, "eager")],
+)  # fmt: skip
+def test_long_runs_on_a_gpu_are_compiled_and_others_when_asked(
+    corpus3, split3, tmp_path, monkeypatch, asked, device, long, backend
+):
+    model = Synthesizer(MODEL, POLYNOMIAL, 3)
+    seen = []
+    monkeypatch.setattr(type(model.network), "compile", lambda self, backend, dynamic: seen.append((backend, dynamic)))
+    fit = module._Fit(
+        tmp_path, corpus3, split3, module.SynthesisModule(model, training_data(corpus3, split3, model), SHORT)
+    )
+    monkeypatch.setattr(module, "_device", lambda: torch.device(device))
+    monkeypatch.setattr(module, "_WORTH_COMPILING", fit.flops * SHORT.num_steps * (0.5 if long else 2))
+    fit.compile(asked)
+    assert seen == ([] if backend is None else [(backend, False)])
