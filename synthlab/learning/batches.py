@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import IterableDataset
 
 from synthlab.errors import SplitError
 from synthlab.language.grammar import PAD
@@ -213,7 +212,7 @@ class StreamedData(Data):
         return self.read(outputs), tokens
 
 
-class Batches(IterableDataset[Any]):
+class Batches:
     """What a training loop iterates over: every remaining step, fetched."""
 
     def __init__(self, data: Data, order: Order, first_step: int = 0, share: slice = slice(None)) -> None:

@@ -26,7 +26,8 @@ from synthlab.errors import ArtifactError
 _FORMAT = b"synthlab checkpoint 1"
 _PATTERN = "step-*.ckpt"
 KEPT = 2
-SECONDS_BETWEEN = 60.0
+SECONDS_BETWEEN, COST = 60.0, 100
+"""Least seconds between checkpoints that the clock asks for, and how many times their own duration."""
 
 
 class SealedCheckpoints(CheckpointIO):
@@ -119,22 +120,25 @@ def newest(folder: Path, identity: Mapping[str, Any]) -> Path | None:
 
 
 class Keeper(pl.Callback):
-    """Saves the run every so many steps, and every minute where one process trains alone."""
+    """Saves the run every so many steps, and every minute or so where one process trains alone."""
 
     def __init__(self, folder: Path, every: int) -> None:
         self.folder, self.every = folder, every
-        self.last = time.monotonic()
+        self.last, self.took = time.monotonic(), 0.0
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        late = trainer.world_size == 1 and time.monotonic() - self.last > SECONDS_BETWEEN
+        patience = max(SECONDS_BETWEEN, COST * self.took)
+        late = trainer.world_size == 1 and time.monotonic() - self.last > patience
         if trainer.global_step % self.every == 0 or late:
             self.save(trainer)
 
     def save(self, trainer: pl.Trainer) -> Path:
         """Save this step, and forget all but the newest two."""
         path = self.folder / f"step-{trainer.global_step:09d}.ckpt"
+        start = time.monotonic()
         trainer.save_checkpoint(path)
         self.last = time.monotonic()
+        self.took = self.last - start
         if trainer.is_global_zero:
             for old in files(self.folder)[KEPT:]:
                 old.unlink(missing_ok=True)

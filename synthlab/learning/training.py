@@ -17,14 +17,12 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import safetensors.torch
 import torch
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from synthlab.assessment.tasks import tasks_by_part
 from synthlab.durable import exclusive, require_writable
@@ -48,6 +46,7 @@ _WORTH_COMPILING = 1e15
 _BYTES_PER_WEIGHT = 12
 """Of a checkpoint: the weight and AdamW's two moments."""
 _ALL = slice(None)
+_WORD = (1 << 64) - 1
 
 
 class SynthesisModule(pl.LightningModule):
@@ -86,8 +85,12 @@ class SynthesisModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = {f"model.{n}": w for n, w in self.model.state_dict().items()}
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        return DataLoader(Batches(self.data, self.order, self.trainer.global_step, self.share), batch_size=None)
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        # of data on the device a batch is only its numbers, which `Data.batch` moves itself
+        return super().transfer_batch_to_device(batch, device, dataloader_idx) if self.data.streams else batch
+
+    def train_dataloader(self) -> Batches:
+        return Batches(self.data, self.order, self.trainer.global_step, self.share)
 
 
 def new_optimizer(model: torch.nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -117,7 +120,13 @@ def program_loss(
 
 def seed_step(device: torch.device, *keys: int) -> None:
     """Make random numbers of a step a function of some keys alone."""
-    mixed = int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0]) >> 1
+    mixed = 0
+    for key in keys:  # the finalizer of SplitMix64 (Steele et al., 2014); cheap, since it runs at every step
+        mixed = (mixed + key + 0x9E3779B97F4A7C15) & _WORD
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _WORD
+        mixed ^= mixed >> 31
+    mixed >>= 1
     torch.default_generator.manual_seed(mixed)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index or 0].manual_seed(mixed)

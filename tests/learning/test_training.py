@@ -342,3 +342,14 @@ def test_long_runs_on_a_gpu_are_compiled_and_others_when_asked(
     monkeypatch.setattr(module, "_WORTH_COMPILING", fit.flops * SHORT.num_steps * (0.5 if long else 2))
     fit.compile(asked)
     assert seen == ([] if backend is None else [(backend, False)])
+
+
+def test_the_randomness_of_a_step_is_that_of_splitmix64():
+    with torch.random.fork_rng():
+        module.seed_step(torch.device("cpu"), 0)
+        assert torch.initial_seed() == 0xE220A8397B1DCDAF >> 1  # the first number of its sequence from 0
+        seeds = set()
+        for keys in [(s, step, rank) for s in (0, 1, 7) for step in range(50) for rank in (0, 1)]:
+            module.seed_step(torch.device("cpu"), *keys)
+            seeds.add(torch.initial_seed())
+    assert len(seeds) == 300
