@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from synthlab.errors import ConfigurationError, SynthlabError
@@ -19,8 +17,6 @@ from synthlab.presets import MEASURES
 
 if TYPE_CHECKING:
     from synthlab.lab import Lab
-
-_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(/[0-9]{0,17}[1-9][0-9]{0,17}|\.[0-9]{1,18})?")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,63 +49,19 @@ def _print_plain(result: dict[str, Any]) -> None:
             print(f"{name}: {'undefined' if value is None else value}")
 
 
-# ---------------------------------------------------------------- one program at a time
+def _one_program(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab import one_program
+
+    return one_program.HANDLERS[options.command](options)
+
+
+# ---------------------------------------------------------------- stages
 
 
 def _grammar(options: argparse.Namespace) -> Any:
     from synthlab.language.grammar import get_grammar
 
     return get_grammar(options.grammar)
-
-
-def _parse(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.language.identity import fingerprint_text
-    from synthlab.language.program import parse
-
-    program = parse(_grammar(options), options.text)
-    return {
-        "prefix": program.prefix_text(), "infix": program.infix_text(), "leaves": program.leaves,
-        "depth": program.depth, "fingerprint": fingerprint_text(program),
-    }  # fmt: skip
-
-
-def _same(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.language.identity import identity_method, same_function
-    from synthlab.language.program import parse
-
-    grammar = _grammar(options)
-    same = same_function(parse(grammar, options.first), parse(grammar, options.second))
-    return {"same_function": same, "method": identity_method(grammar)}
-
-
-def _number(text: str) -> Fraction:
-    if not _NUMBER.fullmatch(text):
-        raise ConfigurationError(
-            f"{text[:40]!r} is not a number: write 3, -2, 1/3 or 0.25, with at most 18 digits a part"
-        )
-    return Fraction(text)
-
-
-def _eval(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.language.interpreter import UndefinedResult, evaluate_exact
-    from synthlab.language.program import parse
-
-    program = parse(_grammar(options), options.text)
-    given = {"x": options.x, "y": options.y, **dict(v.partition("=")[::2] for v in options.set)}
-    point = {name: _number(value) for name, value in given.items() if value is not None}
-    value = evaluate_exact(program, point)
-    return {"value": None if isinstance(value, UndefinedResult) else f"{value.numerator}/{value.denominator}"}
-
-
-def _pqgram(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.language.program import parse
-    from synthlab.spaces.syntactic import pq_distances
-
-    grammar = _grammar(options)
-    return pq_distances(parse(grammar, options.first), parse(grammar, options.second), options.p, options.q)
-
-
-# ---------------------------------------------------------------- stages
 
 
 def _lab(options: argparse.Namespace) -> Any:
@@ -296,6 +248,8 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
     run = train_cached(
         lab.corpus, split, model, training, store=lab.store, progress=not options.json, devices=options.devices
     )
+    if not run.finished:
+        raise KeyboardInterrupt
     lab.store.name(run, options.name or f"run-{run.key}")
     return {"run": options.name or f"run-{run.key}", "key": run.key, "steps": run.steps_done, **run.cost}
 
@@ -316,13 +270,15 @@ def _divided(texts: Sequence[str], model: Any) -> tuple[dict[str, str], dict[str
 
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.assessment.metrics import estimate, pass_at_k
+    from synthlab.assessment.metrics import estimate, pass_at_k, weighted_mean
     from synthlab.learning.evaluation import evaluate_run
     from synthlab.learning.run import Run
     from synthlab.store import Store
 
     if options.samples < 1 or min(options.k) < 1 or not 0 < options.temperature < float("inf"):
         raise ConfigurationError("--samples and --k start at 1, and --temperature is a positive number")
+    if options.samples == 1 and options.top_p < 1:
+        raise ConfigurationError("--top-p is of samples: ask for --samples 2 or more")
     if max(options.k) > options.samples:
         raise ConfigurationError(
             f"pass@{max(options.k)} needs --samples {max(options.k)} or more, not {options.samples}"
@@ -332,7 +288,10 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     asked = {"num_samples": options.samples, "temperature": options.temperature, "seed": options.seed}
     chosen = {"top_p": options.top_p, "grammatical": options.grammatical}
     greedy = evaluate_run(run, lab.corpus, split, grammatical=options.grammatical)
-    result: dict[str, Any] = {"run": run.key, "identity": lab.corpus.identity_method, "parts": []}
+    result: dict[str, Any] = {
+        "run": run.key, "steps": f"{run.steps_done} of {run.training.num_steps}",
+        "identity": lab.corpus.identity_method, "parts": [],
+    }  # fmt: skip
     sampled = None
     if options.samples > 1:
         sampled = evaluate_run(run, lab.corpus, split, **(asked | chosen))
@@ -340,34 +299,13 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         found = estimate(table)
         row = {"part": part, "tasks": found.num_tasks, "pass_at_1": found.value, "low": found.low, "high": found.high}
         if sampled is not None:
-            counts = sampled.loc[sampled["part"] == part, "num_correct"].to_numpy()
-            row |= {
-                f"pass_at_{k}" if k > 1 else "sampled_pass_at_1": float(pass_at_k(options.samples, counts, k).mean())
-                for k in options.k
-            }
-            row["submitted"] = float(sampled.loc[sampled["part"] == part, "submitted"].mean())
+            drawn = sampled[sampled["part"] == part]
+            for k in options.k:
+                chance = drawn.assign(chance=pass_at_k(options.samples, drawn["num_correct"].to_numpy(), k))
+                row[f"pass_at_{k}" if k > 1 else "sampled_pass_at_1"] = weighted_mean(chance, "chance")
+            row["submitted"] = weighted_mean(drawn, "submitted")
         result["parts"].append(row)
     return result
-
-
-def _search(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.language.identity import grid_codes, same_function
-    from synthlab.language.program import parse, token_matrix
-    from synthlab.search.budget import Budget
-    from synthlab.search.symbolic import search_by_enumeration
-
-    grammar = _grammar(options)
-    target = parse(grammar, options.target)
-    outputs = grid_codes(grammar, token_matrix([target]))[0]  # all that the solver sees
-    size, measure = _bound(options) or (8, "leaves")
-    found = search_by_enumeration(
-        grammar, outputs, Budget(seconds=options.budget_seconds), max_size=size, measure=measure
-    )
-    return {
-        "solved": found.program is not None and same_function(found.program, target),
-        "program": None if found.program is None else found.program.infix_text(),
-        "executed": found.executed, "seconds": round(found.seconds, 4), "method": found.method,
-    }  # fmt: skip
 
 
 def _study(options: argparse.Namespace) -> dict[str, Any]:
@@ -419,15 +357,15 @@ _HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "shift": _shift,
     "train": _train,
     "evaluate": _evaluate,
-    "search": _search,
+    "search": _one_program,
     "study": _study,
     "tune": _tune,
     "run": _run,
     "verify": _verify,
-    "parse": _parse,
-    "same": _same,
-    "eval": _eval,
-    "pqgram": _pqgram,
+    "parse": _one_program,
+    "same": _one_program,
+    "eval": _one_program,
+    "pqgram": _one_program,
 }
 
 if __name__ == "__main__":

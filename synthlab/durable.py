@@ -99,34 +99,52 @@ def exclusive(folder: Path) -> Iterator[None]:
     ArtifactError
         If a living process holds it, or one of another machine; names process, host and time.
     """
-    path = folder / "running.json"
+    path, mine = folder / "running.json", _lock()
     with explained(folder, 0):
         folder.mkdir(parents=True, exist_ok=True)
-        while not _claimed(path):
-            holder = _holder(path)
-            if _is_alive(holder):
-                raise ArtifactError(
-                    f"{folder} is in use by process {holder.get('process')} on {holder.get('host')} since "
-                    f"{holder.get('since')}: wait for it, or delete {path.name} there if it is gone"
-                )
-            path.unlink(missing_ok=True)
+        while not _claimed(path, mine):
+            _clear(path)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        if path.exists() and path.read_bytes() == mine:
+            path.unlink()
 
 
-def _claimed(path: Path) -> bool:
-    """Whether the lock could be taken; its content is whole from the start, since it is linked into place."""
+def _clear(path: Path) -> None:
+    """Take away a lock whose holder is gone, and only that one: of several who try, one moves it aside."""
+    seen = path.read_bytes() if path.exists() else b""
+    holder = _holder(seen)
+    if _is_alive(holder):
+        raise ArtifactError(
+            f"{path.parent} is in use by process {holder.get('process')} on {holder.get('host')} since "
+            f"{holder.get('since')}: wait for it, or delete {path.name} there if it is gone"
+        )
+    aside = temporary_in(path.parent)
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(aside)
+        if aside.read_bytes() != seen:  # another process has claimed it meanwhile: give it back
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, path)
+        aside.unlink()
+
+
+def _lock() -> bytes:
+    """What a lock of this process and moment says."""
     import psutil
 
     about = {
         "process": os.getpid(), "started": psutil.Process().create_time(), "host": socket.gethostname(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"), "lock": uuid.uuid4().hex,
     }  # fmt: skip
+    return json.dumps(about).encode()
+
+
+def _claimed(path: Path, lock: bytes) -> bool:
+    """Whether the lock could be taken; its content is whole from the start, since it is linked into place."""
     temporary = temporary_in(path.parent)
     try:
-        write_synced(temporary, json.dumps(about).encode())
+        write_synced(temporary, lock)
         os.link(temporary, path)
     except FileExistsError:
         return False
@@ -135,11 +153,11 @@ def _claimed(path: Path) -> bool:
     return True
 
 
-def _holder(path: Path) -> dict[str, Any]:
-    """Who holds a lock; empty if it was let go meanwhile, or cannot be read."""
+def _holder(lock: bytes) -> dict[str, Any]:
+    """Who holds a lock; empty if it was let go meanwhile, or says nothing."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        found = json.loads(lock)
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -28,11 +28,15 @@ class Evaluation:
         What was asked and answered.
     status
         Index into `STATUSES` (K,).
+    on_grid
+        Whether a candidate has exactly the outputs that the solver was shown (K,), bool; a function that is
+        right may miss one where it has a removable pole.
     """
 
     tasks: Tasks
     candidates: Candidates
     status: np.ndarray
+    on_grid: np.ndarray
 
     @property
     def num_samples(self) -> np.ndarray:
@@ -57,7 +61,7 @@ class Evaluation:
         the first candidate.
         """
         status = self.first_status()
-        visible = np.flatnonzero((self.status == SOLVED) | (self.status == ON_GRID))
+        visible = np.flatnonzero(self.on_grid)
         order = visible[np.lexsort((self.candidates.rank[visible], self.candidates.task[visible]))]
         tasks, first = np.unique(self.candidates.task[order], return_index=True)
         status[tasks] = self.status[order[first]]
@@ -96,15 +100,18 @@ def check(tasks: Tasks, candidates: Candidates, *, max_size: int | None = None) 
     sizes = sizes_of(grammar, prefix[grammatical], tasks.measure)
     status[grammatical[sizes > limit]] = TOO_LONG
     valid = grammatical[sizes <= limit]
-    status[valid] = _judge_functions(tasks, prefix[valid], candidates.task[valid])
-    return Evaluation(tasks, candidates, status)
+    status[valid], fits = _judge_functions(tasks, prefix[valid], candidates.task[valid])
+    on_grid = np.zeros(len(candidates), dtype=bool)
+    on_grid[valid] = fits
+    return Evaluation(tasks, candidates, status, on_grid)
 
 
-def _judge_functions(tasks: Tasks, prefix: np.ndarray, task: np.ndarray) -> np.ndarray:
+def _judge_functions(tasks: Tasks, prefix: np.ndarray, task: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Status of candidates, and whether they have the outputs that were shown."""
     unique, inverse = np.unique(prefix, axis=0, return_inverse=True)
     found = fingerprints(tasks.grammar, unique, tasks.seed)[inverse]
     on_grid = (grid_codes(tasks.grammar, unique)[inverse] == tasks.codes[task]).all(axis=1)
     status = np.where(on_grid, ON_GRID, WRONG)
     status[found[:, 0] == UNDEFINED_RESIDUE] = UNDEFINED
     status[(found == tasks.fingerprints[task]).all(axis=1)] = SOLVED
-    return status
+    return status, on_grid

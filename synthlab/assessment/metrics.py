@@ -109,8 +109,7 @@ def estimate(frame: pd.DataFrame, value: str = "solved", levels: Sequence[str] =
     """
     if frame.empty:
         raise ConfigurationError("no task to average over: the test set is empty")
-    weights = frame.get("weight")
-    mean = float(np.average(frame[value], weights=weights))
+    mean = weighted_mean(frame, value)
     low, high = np.quantile(_replicates(frame, value, levels, seed), [0.025, 0.975])
     return Estimate(mean, min(mean, float(low)), max(mean, float(high)), _num_tasks(frame))
 
@@ -168,9 +167,15 @@ def _runs(frame: pd.DataFrame, levels: Sequence[str]) -> set[Any]:
     return set(frame[list(levels)].itertuples(index=False, name=None))
 
 
+def weighted_mean(frame: pd.DataFrame, value: str = "solved") -> float:
+    """Mean of a column over classes, each as often as its test set drew it (column weight, where there is one)."""
+    return float(np.average(frame[value].astype(float), weights=frame.get("weight")))
+
+
 def status_shares(results: pd.DataFrame) -> pd.DataFrame:
     """Share of every status by part (columns part, status), for a stacked bar: part, status, share."""
-    counts = results.groupby(["part", "status"], sort=False).size().rename("num").reset_index()
+    weights = results["weight"] if "weight" in results else np.ones(len(results))
+    counts = results.assign(num=weights).groupby(["part", "status"], sort=False)["num"].sum().reset_index()
     return counts.assign(share=counts["num"] / counts.groupby("part")["num"].transform("sum"))
 
 
@@ -180,10 +185,16 @@ def pass_at_k_table(results: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
     Raises
     ------
     ConfigurationError
-        For candidates that are no independent samples (of a beam, or without repetitions), or for k > n.
+        For candidates that are no independent samples (of a beam, or without repetitions), or not equally many a
+        task, or for k > n.
     """
-    if not results.get("independent", pd.Series([True])).all():
-        raise ConfigurationError("pass@k needs independent samples: for others report what is solved within a budget")
+    if (
+        not results.get("independent", pd.Series([True])).all()
+        or results["num_samples"].ne(results["num_samples"].iloc[0]).any()
+    ):
+        raise ConfigurationError(
+            "pass@k needs independent samples, equally many a task: for others report what is solved within a budget"
+        )
     rows = []
     for part, group in results.groupby("part", sort=False):
         for k in ks:

@@ -125,10 +125,8 @@ class Candidates:
         return len(self.task)
 
     def take(self, rows: np.ndarray) -> Candidates:
-        """Some of the candidates."""
-        return Candidates(
-            self.task[rows], self.rank[rows], self.prefix[rows], self.log_probability[rows], self.independent
-        )
+        """Some of the candidates; whoever chooses among them ends their independence."""
+        return Candidates(self.task[rows], self.rank[rows], self.prefix[rows], self.log_probability[rows], False)
 
     def distinct(self) -> Candidates:
         """The first of every text of a task, ranked anew by rank; what is left is no independent sample."""
@@ -141,7 +139,7 @@ class Candidates:
         return Candidates(self.task[kept], rank, self.prefix[kept], self.log_probability[kept], independent=False)
 
     def frame(self, grammar: Grammar) -> pd.DataFrame:
-        """Candidates as text; ungrammatical ones as their tokens."""
+        """Candidates as text; ungrammatical ones as their tokens, if they have any in prefix notation."""
         lengths = prefix_lengths(grammar, self.prefix)
         texts = []
         for row, length in zip(self.prefix, lengths, strict=True):

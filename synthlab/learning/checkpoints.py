@@ -78,7 +78,7 @@ def unsealed(path: Path, identity: Mapping[str, Any]) -> bytes:
         about = json.loads(header)
         whole = kind == _FORMAT and len(content) == about["bytes"]
         whole = whole and hashlib.sha256(content).hexdigest() == about["sha256"]
-        found = about["identity"]
+        found = dict(about["identity"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"checkpoint {path} is damaged ({type(error).__name__}): delete it") from error
     if not whole:
@@ -110,6 +110,7 @@ def newest(folder: Path, identity: Mapping[str, Any]) -> Path | None:
             if "another run" in str(error):
                 raise
             problems.append(str(error))
+            path.rename(path.with_suffix(".damaged"))  # so that it does not count as one of those kept
             continue
         if problems:
             warnings.warn(f"{problems[0]}; going on from {path.name}", stacklevel=2)

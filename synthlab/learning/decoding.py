@@ -1,16 +1,15 @@
 """Writing programs: greedy, by independent samples, or by beam search, with a cache of keys and values.
 
 All shapes are fixed for a block of rows, so that one compiled step or CUDA graph serves every token. Samples
-are a pure function of (seed, task, sample): they depend neither on the size of the blocks nor on how many are
+are a pure function of (seed, outputs, sample): they depend neither on the size of the blocks nor on what is
 drawn beside them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +20,12 @@ from synthlab.assessment.tasks import Candidates, Tasks
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import PAD
 from synthlab.learning.batches import scrambled
-from synthlab.learning.continuations import Continuations
+from synthlab.learning.continuations import Continuations, State
 from synthlab.learning.model import Cache
 from synthlab.learning.networks import Synthesizer
 
 _ROWS_AT_ONCE = {"cpu": 1024, "cuda": 16384}
-_UNIFORM_BITS = 53
+_UNIFORM_BITS, _COLDEST = 53, 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,8 @@ class Decoding:
         Search the `num_samples` likeliest texts in a beam of at least so many, instead of sampling.
     grammatical
         Only tokens from which a complete program within the size bound can still be reached.
+    max_size
+        The bound, if it is not all that the model has room for.
     first_token
         Give the first token away: every program starts with it, whatever the model would write.
     seed
@@ -61,12 +62,14 @@ class Decoding:
     top_p: float = 1.0
     beam: int = 0
     grammatical: bool = False
+    max_size: int | None = None
     first_token: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         greedy = self.temperature == 0 and not self.beam
-        if not 0 <= self.temperature < float("inf") or self.num_samples < 1 or (greedy and self.num_samples != 1):
+        warm = self.temperature == 0 or _COLDEST <= self.temperature < float("inf")
+        if not warm or self.num_samples < 1 or (greedy and self.num_samples != 1):
             raise ConfigurationError(
                 f"{self.num_samples} samples at temperature {self.temperature}: greedy gives one, sampling needs > 0"
             )
@@ -98,10 +101,9 @@ def decode(
         What to solve.
     settings, **changes
         How, as `Decoding` or as its fields.
-    rows_at_once
-        Programs written side by side; by default as many as the kind of device likes.
-    compiled
-        Compile the step, or name a backend of `torch.compile`; pays for very many programs only.
+    rows_at_once, compiled
+        Programs written side by side; and whether to compile the step (or the name of a backend of
+        `torch.compile`), which pays for very many programs only.
 
     Returns
     -------
@@ -114,7 +116,7 @@ def decode(
     ConfigurationError
         For settings that contradict each other, or outputs that overflow the encoding.
     """
-    settings = settings or Decoding(**changes)
+    settings = replace(settings or Decoding(), **changes)
     if not 0 <= (settings.first_token or 0) < model.shape.vocabulary:
         raise ConfigurationError(f"first token {settings.first_token}: there are {model.shape.vocabulary}")
     writer = _Writer(_for_inference(model), settings, compiled)
@@ -129,7 +131,7 @@ def decode(
         rows = np.arange(start, start + block)
         chosen = torch.from_numpy(asked[np.minimum(rows, len(asked) - 1)]).to(outputs.device)  # the last block is full
         sample = torch.from_numpy(rows % copies).to(outputs.device)
-        tokens, score = writer.beam(outputs[chosen]) if settings.beam else writer.write(outputs[chosen], chosen, sample)
+        tokens, score = writer.beam(outputs[chosen]) if settings.beam else writer.write(outputs[chosen], sample)
         kept = min(block, len(asked) - start)
         texts.append(tokens[:kept].flatten(0, -2).to(torch.uint8).cpu().numpy())
         scores.append(score[:kept].flatten().double().cpu().numpy())
@@ -157,8 +159,9 @@ class _Writer:
         self.model, self.settings = model, settings
         self.device, self.dtype = parameter.device, parameter.dtype
         self.max_tokens = model.shape.max_tokens
+        largest = model.max_size if settings.max_size is None else min(settings.max_size, model.max_size)
         self.rules = Continuations(
-            model.notation, self.max_tokens, max_size=model.max_size, measure=model.measure, device=self.device
+            model.notation, self.max_tokens, max_size=largest, measure=model.measure, device=self.device
         )
         self.step: Callable[[Tensor, Tensor, Cache], tuple[Tensor, Cache]] = model.step
         if compiled:
@@ -168,15 +171,16 @@ class _Writer:
     def read(self, outputs: Tensor) -> Tensor:
         return self.model.read(outputs).to(self.dtype)
 
-    def write(self, outputs: Tensor, task: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+    def write(self, outputs: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, L) and summed log-probabilities (B,), one text a row."""
+        drawn = self._keys(outputs, sample) if self.settings.temperature else sample
         logits, cache = self.model.start(self.read(outputs))
         state = self.rules.start(len(outputs))
         tokens = torch.full((len(outputs), self.max_tokens), PAD, device=self.device)
         score = torch.zeros(len(outputs), device=self.device)
         for position in range(self.max_tokens):
             log_probability = logits.float().log_softmax(dim=-1)
-            chosen = self._choose(log_probability, state, position, task, sample)
+            chosen = self._choose(log_probability, state, position, drawn)
             ended = self.rules.finished(state)
             tokens[:, position] = torch.where(ended, PAD, chosen)
             score += torch.where(ended, 0.0, log_probability.gather(1, chosen[:, None])[:, 0])
@@ -186,10 +190,10 @@ class _Writer:
             logits, cache = self.step(chosen, torch.tensor([position], device=self.device), cache)
         return tokens, score
 
-    def _choose(self, log_probability: Tensor, state: Any, position: int, task: Tensor, sample: Tensor) -> Tensor:
+    def _choose(self, log_probability: Tensor, state: State, position: int, drawn: Tensor) -> Tensor:
         settings = self.settings
         if position == 0 and settings.first_token is not None:
-            return torch.full_like(task, settings.first_token)
+            return torch.full_like(drawn, settings.first_token)
         if settings.grammatical:
             log_probability = log_probability.masked_fill(~self.rules.allowed(state, position), -torch.inf)
         if settings.temperature == 0:
@@ -197,12 +201,19 @@ class _Writer:
         scaled = log_probability / settings.temperature
         if settings.top_p < 1:
             scaled = nucleus(scaled, settings.top_p)
-        return (scaled + self._gumbel(task, sample, position, scaled.shape[1])).argmax(dim=-1)
+        return (scaled + self._gumbel(drawn, position, scaled.shape[1])).argmax(dim=-1)
 
-    def _gumbel(self, task: Tensor, sample: Tensor, position: int, vocabulary: int) -> Tensor:
+    def _keys(self, outputs: Tensor, sample: Tensor) -> Tensor:
+        """A number per row (B,) that depends on the outputs shown, the seed and the sample alone."""
+        key = torch.zeros_like(sample)
+        for column in (outputs + 0.0).view(torch.int64).unbind(dim=1):  # plus 0, so that -0 is 0
+            key = scrambled(key + column, self.settings.seed)
+        return scrambled(key + sample, self.settings.seed)
+
+    def _gumbel(self, drawn: Tensor, position: int, vocabulary: int) -> Tensor:
         """Gumbel noise (B, V): the largest of logits plus it is a draw from their softmax."""
         token = torch.arange(vocabulary, device=self.device)
-        key = scrambled(scrambled(task, self.settings.seed) + sample, position)[:, None] + token
+        key = scrambled(drawn, position)[:, None] + token
         draw = scrambled(key, self.settings.seed) >> (62 - _UNIFORM_BITS)
         uniform = (draw.double() + 0.5) / 2.0**_UNIFORM_BITS
         return -(-uniform.log()).log()
@@ -237,7 +248,7 @@ class _Writer:
         found = tokens.view(num, width, -1).masked_fill(score.isneginf()[..., None], PAD)  # fewer texts than beams
         return found[:, :kept], score[:, :kept]
 
-    def _extensions(self, log_probability: Tensor, state: Any, position: int) -> Tensor:
+    def _extensions(self, log_probability: Tensor, state: State, position: int) -> Tensor:
         """Log-probability that every token adds to a beam (B x W, V); an ended one goes on in one way, for free."""
         first = self.settings.first_token
         if self.settings.grammatical:
@@ -263,14 +274,3 @@ def first_token_probabilities(model: Synthesizer, tasks: Tasks) -> np.ndarray:
     """Probability of every token as the first of the answer, per task (T, V)."""
     logits, _ = model.start(model.read(model.look(tasks.outputs)))
     return logits.double().softmax(dim=-1).cpu().numpy()
-
-
-@contextlib.contextmanager
-def evaluating(model: Synthesizer) -> Iterator[Synthesizer]:
-    """The model in evaluation mode for a while."""
-    training = model.training
-    model.eval()
-    try:
-        yield model
-    finally:
-        model.train(training)

@@ -10,11 +10,12 @@ import torch
 
 from synthlab.assessment.ceiling import ceiling
 from synthlab.assessment.correctness import SOLVED, STATUSES, Evaluation, check
+from synthlab.assessment.metrics import weighted_mean
 from synthlab.assessment.tasks import tasks_by_part
-from synthlab.errors import ConfigurationError
+from synthlab.errors import ConfigurationError, SplitError
 from synthlab.learning.decoding import decode, first_token_probabilities
 from synthlab.learning.run import Run, run_key
-from synthlab.learning.training import train
+from synthlab.learning.training import forget, run_folder, train
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.split import Split
 from synthlab.store import Store
@@ -25,12 +26,14 @@ def train_cached(
     corpus: Corpus, split: Split, model: ModelConfig, training: TrainingConfig, *, store: Store, progress: bool = True,
     **trainer_flags: Any,
 ) -> Run:  # fmt: skip
-    """Load a finished run of these settings, or train and save it."""
+    """Load a finished run of these settings, or train and save it; one that was interrupted is not saved."""
     key = run_key(corpus, split, model, training)
     if store.has(Run.stage, key):
         return Run.load(store, key)
     run = train(corpus, split, model, training, store=store, progress=progress, **trainer_flags)
-    run.save(store)
+    if run.finished:
+        run.save(store)
+        forget(run_folder(corpus, split, model, training, store))  # not before the run is safe
     return run
 
 
@@ -65,6 +68,8 @@ def evaluate_run(run: Run, corpus: Corpus, split: Split, *, extra_size: int = 0,
         first = candidates.log_probability[candidates.rank == 0]
         submitted = evaluation.submitted() == SOLVED
         tables.append(evaluation.frame().assign(part=part, submitted=submitted, log_probability=first))
+    if not tables:
+        raise SplitError("the split has no test tasks: draw it again")
     return pd.concat(tables, ignore_index=True)
 
 
@@ -73,13 +78,14 @@ def evaluations(
 ) -> dict[str, Evaluation]:
     """Candidates of a run and their outcomes for every test set of a split; parameters as in `evaluate_run`."""
     run.require_corpus(corpus)
+    run.require_split(split)
     if not 0 <= extra_size <= run.model_config.room:
         raise ConfigurationError(
             f"answers of {extra_size} more than the bound: the model has room for {run.model_config.room}"
         )
     model, limit = run.model(), corpus.max_size + extra_size
     return {
-        part: check(tasks, decode(model, tasks, **decoding), max_size=limit)
+        part: check(tasks, decode(model, tasks, **({"max_size": limit} | decoding)), max_size=limit)
         for part, tasks in tasks_by_part(corpus, split).items()
     }
 
@@ -109,16 +115,17 @@ def root_given(run: Run, corpus: Corpus, split: Split, root: str) -> pd.DataFram
         For a run that writes another notation, where the root does not come first.
     """
     run.require_corpus(corpus)
+    run.require_split(split)
+    if root not in corpus.grammar.index:
+        raise ConfigurationError(f"no token {root!r}: choose from {' '.join(corpus.grammar.tokens)}")
     if run.model_config.notation != "prefix":
         raise ConfigurationError(
             f"in {run.model_config.notation} notation the root does not come first: train in prefix"
         )
     model, token, rows = run.model(), corpus.grammar.index[root], []
     for part, tasks in tasks_by_part(corpus, split).items():
-        solved = [
-            (check(tasks, decode(model, tasks, first_token=given)).first_status() == SOLVED).mean()
-            for given in (None, token)
-        ]
+        judged = [check(tasks, decode(model, tasks, first_token=given)) for given in (None, token)]
+        solved = [weighted_mean(evaluation.frame()) for evaluation in judged]
         rows.append((part, *solved, first_token_probabilities(model, tasks)[:, token].mean()))
     return pd.DataFrame(rows, columns=["part", "free", "root_given", "probability_of_root"])
 
@@ -126,7 +133,11 @@ def root_given(run: Run, corpus: Corpus, split: Split, root: str) -> pd.DataFram
 def failures(run: Run, corpus: Corpus, split: Split, part: str) -> pd.DataFrame:
     """Every task of a part beside the program that the run wrote for it, unsolved ones first."""
     run.require_corpus(corpus)
-    tasks = tasks_by_part(corpus, split)[part]
+    run.require_split(split)
+    parts = tasks_by_part(corpus, split)
+    if part not in parts:
+        raise ConfigurationError(f"the split has no tasks {part!r}: choose from {', '.join(parts)}")
+    tasks = parts[part]
     evaluation = check(tasks, decode(run.model(), tasks))
     table = corpus.frame(tasks.class_id)[["class_id", "program", "leaves"]].rename(columns={"program": "target"})
     table["written"] = evaluation.candidates.frame(corpus.grammar)["program"]

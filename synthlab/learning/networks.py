@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
-import textwrap
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from synthlab.learning.model import Cache, Decoder, EncoderDecoder, Shape
 from synthlab.presets import NETWORKS, ModelConfig
 
 Builder = Callable[[ModelConfig, Shape], nn.Module]
+_SMALL = Shape(num_patches=2, patch_features=3, vocabulary=5, max_tokens=4)
 _BUILDERS: dict[str, Builder] = dict(zip(NETWORKS, (Decoder, EncoderDecoder), strict=True))
 
 
@@ -47,15 +48,27 @@ def register_network(name: str, builder: Builder) -> Builder:
     return builder
 
 
-def network_identity(name: str) -> str:
-    """What distinguishes a user's network from others of its name: a hash of its source; empty for synthlab's own."""
-    if name in NETWORKS:
+def network_identity(config: ModelConfig) -> str:
+    """What distinguishes a user's network from others of its name; empty for synthlab's own.
+
+    A hash of the builder's source and enclosed values, of the modules that it builds, and of the source of
+    every class among them and their bases that is not PyTorch's.
+    """
+    if config.network in NETWORKS:
         return ""
+    builder = _builder(config.network)
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        network = _built(config, _SMALL)
+    kinds = {kind for module in network.modules() for kind in type(module).__mro__}
+    own = sorted((k for k in kinds if k.__module__.split(".")[0] not in ("torch", "builtins")), key=repr)
+    cells = [repr(cell.cell_contents) for cell in getattr(builder, "__closure__", None) or ()]
     try:
-        source = textwrap.dedent(inspect.getsource(_builder(name)))
+        sources = [inspect.getsource(cast(Any, thing)) for thing in (builder, *own)]
     except (OSError, TypeError) as error:
-        raise ConfigurationError(f"network {name!r} has no source: define it in a file or in a notebook") from error
-    return hashlib.sha256(source.encode()).hexdigest()[:16]
+        raise ConfigurationError(
+            f"network {config.network!r} has no source: define it in a file or in a notebook"
+        ) from error
+    return hashlib.sha256("\n".join([repr(network), *cells, *sources]).encode()).hexdigest()[:16]
 
 
 def _builder(name: str) -> Builder:
@@ -64,6 +77,13 @@ def _builder(name: str) -> Builder:
             f"unknown network {name!r}: choose from {', '.join(_BUILDERS)}, or call register_network first"
         )
     return _BUILDERS[name]
+
+
+def _built(config: ModelConfig, shape: Shape) -> nn.Module:
+    network = _builder(config.network)(config, shape)
+    if not isinstance(network, nn.Module) or not any(p.requires_grad for p in network.parameters()):
+        raise ConfigurationError(f"the builder of network {config.network!r} gives no module with weights to train")
+    return network
 
 
 class Synthesizer(nn.Module):
@@ -88,7 +108,7 @@ class Synthesizer(nn.Module):
             vocabulary=len(self.notation.tokens),
             max_tokens=self.notation.max_length(self.max_size, measure),
         )
-        self.network = _builder(config.network)(config, self.shape)
+        self.network = _built(config, self.shape)
 
     def forward(self, patches_BRF: Tensor, tokens_BL: Tensor) -> Tensor:
         """Logits (B, L, V) of every token given the grid and the tokens before it."""
@@ -134,25 +154,36 @@ class Synthesizer(nn.Module):
     def _network(self) -> Any:
         return self.network
 
+    @torch.no_grad()
     def require_fit(self) -> None:
-        """Refuse a network whose logits have another shape than asked for, before any training.
+        """Refuse a network that could not be trained here, before any training.
 
         Raises
         ------
         ConfigurationError
-            With both shapes.
+            If its logits have another shape than asked for, depend on the token that they are to predict, or
+            if it keeps what it learns where no checkpoint looks.
         """
-        shape = self.shape
+        shape, name = self.shape, f"network {self.config.network!r}"
         like = next(self.parameters())
         seen = torch.zeros(2, shape.num_patches, shape.patch_features, device=like.device, dtype=like.dtype)
         tokens = torch.zeros(2, shape.max_tokens, dtype=torch.long, device=like.device)
-        with torch.no_grad():
-            found = tuple(self(seen, tokens).shape)
-        expected = (2, shape.max_tokens, shape.vocabulary)
-        if found != expected:
-            raise ConfigurationError(
-                f"network {self.config.network!r} gives logits {found}, not {expected} (batch, tokens, vocabulary)"
-            )
+        with switched(self, training=False):
+            logits = self(seen, tokens)
+            found, expected = tuple(getattr(logits, "shape", ())), (2, shape.max_tokens, shape.vocabulary)
+            if found != expected:
+                raise ConfigurationError(f"{name} gives logits {found}, not {expected} (batch, tokens, vocabulary)")
+            for place in {0, shape.max_tokens // 2}:
+                changed = tokens.clone()
+                changed[:, place] = 1
+                same = slice(None, place + 1)
+                if not torch.allclose(self(seen, changed)[:, same], logits[:, same], atol=1e-4):
+                    raise ConfigurationError(f"{name} sees the token that it is to predict: shift its tokens by one")
+        hidden = {n: b.clone() for n, b in self.named_buffers() if n not in self.state_dict()}
+        with switched(self, training=True), torch.random.fork_rng(devices=[]):
+            self(seen, tokens)
+        if any(not torch.equal(b, hidden[n]) for n, b in self.named_buffers() if n in hidden):
+            raise ConfigurationError(f"{name} changes a buffer that is not persistent: a resumed run would lose it")
 
     def load_weights(self, weights: dict[str, Tensor]) -> Synthesizer:
         """Weights of a plain or of a compiled model, in place; nothing may be missing or left over.
@@ -169,3 +200,15 @@ class Synthesizer(nn.Module):
             reason = " ".join(str(error).split())[:200]
             raise ArtifactError(f"the weights belong to another model ({reason}): train again") from error
         return self
+
+
+@contextlib.contextmanager
+def switched(model: nn.Module, *, training: bool) -> Iterator[None]:
+    """A model in training or evaluation mode for a while; every part of it returns to its own mode."""
+    modes = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

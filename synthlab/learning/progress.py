@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,15 +15,19 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
 from torch import Tensor
 
-from synthlab.assessment.correctness import SOLVED, STATUSES, check
+from synthlab.assessment.correctness import STATUSES, check
+from synthlab.assessment.metrics import weighted_mean
 from synthlab.assessment.tasks import Tasks
-from synthlab.learning.decoding import decode, evaluating
-from synthlab.learning.networks import Synthesizer
+from synthlab.errors import ConfigurationError
+from synthlab.learning.decoding import decode
+from synthlab.learning.guards import StopSignal
+from synthlab.learning.networks import Synthesizer, switched
 from synthlab.presets import TrainingConfig
 
 HISTORY = ["step", "name", "value"]
 ANSWERS = ["step", "part", "class_id", "written", "status"]
 METRICS_FILE = "metrics.csv"
+_BY_THE_CLOCK = ("flops", "tokens_per_second")
 _EVERY = 10
 _SHOWN = 6
 _SECONDS_BETWEEN = 2.0
@@ -53,28 +58,36 @@ class Progress(pl.Callback):
     """
 
     def __init__(
-        self, tasks: Mapping[str, Tasks], config: TrainingConfig, stop: Callable[[], bool], *,
+        self, tasks: Mapping[str, Tasks], config: TrainingConfig, stop: StopSignal, *,
         folder: Path | None = None, flops: int = 0, watch: Watch | None = None,
     ) -> None:  # fmt: skip
         self.tasks, self.stop, self.flops, self.watch = tasks, stop, flops, watch
         num = config.num_checks
         self.steps = {round(config.num_steps * k / num) for k in range(1, num + 1)} if num else set()
         self.path = None if folder is None else folder / METRICS_FILE
-        self.rows: list[tuple[int, str, float]] = []
+        self.records: list[tuple[int, str, float, float]] = []
         self.answers: list[tuple[int, str, int, str, str]] = []
         self.waiting: list[tuple[int, Tensor]] = []
         self.num_tokens: Tensor | int = 0
-        self.seconds_before, self.started, self.num_written, self.written_at = 0.0, time.perf_counter(), 0, 0.0
+        self.seconds_before, self.check_seconds, self.started = 0.0, 0.0, time.perf_counter()
+        self.stopped: float | None = None
+        self.num_written, self.written_at = 0, 0.0
 
     @property
     def seconds(self) -> float:
-        """Training time of all sessions of the run so far."""
-        return self.seconds_before + time.perf_counter() - self.started
+        """Time of all sessions of the run so far, checks included."""
+        return self.seconds_before + (self.stopped or time.perf_counter()) - self.started
+
+    @property
+    def training_seconds(self) -> float:
+        """The same without the checks."""
+        return self.seconds - self.check_seconds
 
     @property
     def history(self) -> pd.DataFrame:
-        """Steps, names and values so far."""
-        return pd.DataFrame(self.rows, columns=HISTORY).astype({"step": int, "name": str, "value": float})
+        """Steps, names and values so far, but for what depends on the clock."""
+        rows = [(step, name, value) for step, name, value, _ in self.records if name not in _BY_THE_CLOCK]
+        return pd.DataFrame(rows, columns=HISTORY).astype({"step": int, "name": str, "value": float})
 
     @property
     def answer_table(self) -> pd.DataFrame:
@@ -85,21 +98,25 @@ class Progress(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         self._settle()
-        state = {"rows": self.rows, "answers": self.answers, "tokens": int(self.num_tokens), "seconds": self.seconds}
-        return state
+        return {
+            "log": self.records, "answers": self.answers, "tokens": int(self.num_tokens), "seconds": self.seconds,
+            "check_seconds": self.check_seconds,
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = [(int(s), str(n), float(v)) for s, n, v in state_dict["rows"]]
+        self.records = [(int(s), str(n), float(v), float(t)) for s, n, v, t in state_dict["log"]]
         self.answers = [(int(s), str(p), int(c), str(w), str(t)) for s, p, c, w, t in state_dict["answers"]]
         self.num_tokens, self.seconds_before = int(state_dict["tokens"]), float(state_dict["seconds"])
+        self.check_seconds = float(state_dict["check_seconds"])
 
     # ------------------------------------------------------------ while training
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.stop.listen()
         self.started, self.num_written = time.perf_counter(), 0
         if trainer.is_global_zero and self.path is not None:
             self.path.unlink(missing_ok=True)
-            self._write(trainer.global_step)
+            self._write()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         step = trainer.global_step
@@ -113,7 +130,7 @@ class Progress(pl.Callback):
             self._check(step, cast(Synthesizer, module.model))
         late = time.perf_counter() - self.written_at > _SECONDS_BETWEEN
         if trainer.is_global_zero and (late or step in self.steps):
-            self._write(step)
+            self._report(step)
         if self._must_stop(trainer, step):
             trainer.should_stop = True
 
@@ -125,40 +142,60 @@ class Progress(pl.Callback):
 
     def _settle(self) -> None:
         """Bring waiting losses to the host, in their place among the checks."""
-        self.rows += [(step, "loss", float(loss)) for step, loss in self.waiting]
+        self.records += [(step, "loss", float(loss), self.seconds) for step, loss in self.waiting]
         self.waiting = []
+        wrong = [step for step, name, value, _ in self.records[-_EVERY:] if name == "loss" and math.isnan(value)]
+        if wrong:
+            raise ConfigurationError(f"the loss is not a number at step {wrong[0]}: lower learning_rate, or set clip")
 
     def _check(self, step: int, model: Synthesizer) -> None:
         self._settle()
-        with evaluating(model):
+        start = time.perf_counter()
+        with switched(model, training=False):
             for name, tasks in self.tasks.items():
-                candidates = decode(model, tasks)
-                status = check(tasks, candidates).first_status()
-                self.rows.append((step, name, float((status == SOLVED).mean())))
-                shown = candidates.take(np.arange(min(_SHOWN, len(tasks)))).frame(tasks.grammar)["program"]
-                self.answers += [
-                    (step, name, int(tasks.class_id[k]), text, STATUSES[status[k]]) for k, text in enumerate(shown)
-                ]
+                self._ask(step, name, tasks, model)
         if self.watch is not None:
             self.watch(self.history)
+        self.check_seconds += time.perf_counter() - start
+
+    def _ask(self, step: int, part: str, tasks: Tasks, model: Synthesizer) -> None:
+        evaluation = check(tasks, decode(model, tasks, max_size=tasks.max_size))
+        self.records.append((step, part, weighted_mean(evaluation.frame()), self.seconds))
+        status = evaluation.first_status()
+        shown = np.sort(np.random.default_rng(0).permutation(len(tasks))[:_SHOWN])
+        texts = evaluation.candidates.take(shown).frame(tasks.grammar)["program"]
+        self.answers += [
+            (step, part, int(tasks.class_id[k]), text, STATUSES[status[k]])
+            for k, text in zip(shown, texts, strict=True)
+        ]
+
+    def finish(self) -> None:
+        """Bring the last losses in and stop the clock."""
+        self._settle()
+        self.stopped = time.perf_counter()
 
     # ------------------------------------------------------------ the metrics file
 
-    def _write(self, step: int) -> None:
-        """Append what is new to the metrics file: step, name, value, seconds of training."""
+    def _report(self, step: int) -> None:
+        """Note speed and compute so far, and write down what is new."""
         self._settle()
-        self.written_at = time.perf_counter()
+        self.written_at, seconds = time.perf_counter(), self.seconds
+        self.records.append((step, "flops", float(self.flops * step), seconds))
+        self.records.append((step, "tokens_per_second", int(self.num_tokens) / self.training_seconds, seconds))
+        self._write()
+
+    def _write(self) -> None:
+        """Append what is new to the metrics file: step, name, value, seconds of training."""
+        new, self.num_written = self.records[self.num_written :], len(self.records)
         if self.path is None:
             return
-        seconds = self.seconds
-        new = [*self.rows[self.num_written :], (step, "flops", float(self.flops * step))]
-        if seconds > self.seconds_before:
-            new.append((step, "tokens_per_second", int(self.num_tokens) / seconds))
-        self.num_written = len(self.rows)
-        fresh = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerows([[*HISTORY, "seconds"]] * fresh + [[*row, round(seconds, 3)] for row in new])
+        try:
+            fresh = not self.path.exists()
+            with self.path.open("a", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerows([[*HISTORY, "seconds"]] * fresh + [[*row[:3], round(row[3], 3)] for row in new])
+        except OSError:  # a full disk ends no run because of its metrics: the next checkpoint will say so
+            self.path = None
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:
@@ -178,5 +215,5 @@ class Bar(TQDMProgressBar):
         self.progress = progress
 
     def get_metrics(self, *_: Any) -> dict[str, int | str | float | dict[str, float]]:
-        losses = [value for _, name, value in self.progress.rows[-50:] if name == "loss"]
+        losses = [value for _, name, value, _ in self.progress.records[-50:] if name == "loss"]
         return {"loss": f"{losses[-1]:.3f}"} if losses else {}

@@ -64,7 +64,7 @@ class Run(Carrier):
         described = {
             "corpus": corpus, "split": split_key, "model": asdict(model), "training": asdict(training), "steps": steps
         }  # fmt: skip
-        source = network_identity(model.network)
+        source = network_identity(model)
         return {**described, "network_source": source} if source else described
 
     @property
@@ -84,7 +84,7 @@ class Run(Carrier):
     @classmethod
     def restore(cls, identity: dict[str, Any], payload: dict[str, Any]) -> Self:
         model = ModelConfig(**identity["model"])
-        if identity.get("network_source", "") != network_identity(model.network):
+        if identity.get("network_source", "") != network_identity(model):
             raise ArtifactError(f"the run has another network {model.network!r}: restore it, or train again")
         return cls(
             identity["corpus"], identity["split"], model, TrainingConfig(**identity["training"]), identity["steps"],
@@ -120,12 +120,25 @@ class Run(Carrier):
                 f"({self.corpus['digest']}), not to {corpus!r}: load that corpus, or train again"
             )
 
+    def require_split(self, split: Split) -> None:
+        """Refuse to evaluate on another split than the run was trained on: what it tests may have been taught."""
+        if split.key != self.split_key:
+            raise ArtifactError(
+                f"the run was trained on split {self.split_key}, and this is {split.key}, whose tests it may have been "
+                "taught: load its own split, or train on this one"
+            )
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was trained to the end."""
+        return self.steps_done == self.training.num_steps
+
     def frame(self) -> pd.DataFrame:
         """History of the training."""
         return self.history
 
     def __repr__(self) -> str:
-        state = "" if self.steps_done == self.training.num_steps else " (interrupted)"
+        state = "" if self.finished else " (interrupted)"
         return f"Run({self.model_config.name}, {self.cost['parameters']:,} weights, {self.steps_done} steps{state})"
 
 

@@ -7,35 +7,35 @@ what was learned.
 
 from __future__ import annotations
 
-import gc
-import os
-import signal
-import types
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import safetensors.torch
 import torch
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.nn import functional as F
 
 from synthlab.assessment.tasks import tasks_by_part
-from synthlab.durable import exclusive, require_writable
+from synthlab.durable import exclusive, remove_leftovers, require_writable
 from synthlab.errors import ConfigurationError
 from synthlab.learning.batches import Batches, Data, Order, training_data
-from synthlab.learning.checkpoints import KEPT, Keeper, SealedCheckpoints, files, newest
+from synthlab.learning.checkpoints import KEPT, Keeper, SealedCheckpoints, newest
 from synthlab.learning.costs import device_name, free_bytes, step_flops
 from synthlab.learning.encoding import IGNORED, token_targets
+from synthlab.learning.guards import interrupts, memory_errors, own_randomness, quiet
 from synthlab.learning.model import num_parameters
 from synthlab.learning.networks import Synthesizer
-from synthlab.learning.progress import METRICS_FILE, Bar, Progress, Watch
+from synthlab.learning.progress import Bar, Progress, Watch
 from synthlab.learning.run import Run, run_key
-from synthlab.presets import ModelConfig, TrainingConfig
+from synthlab.presets import NETWORKS, ModelConfig, TrainingConfig
 from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
 from synthlab.store import Store
@@ -46,6 +46,8 @@ _WORTH_COMPILING = 1e15
 _BYTES_PER_WEIGHT = 12
 """Of a checkpoint: the weight and AdamW's two moments."""
 _ALL = slice(None)
+FLAGS = ("accelerator", "devices", "num_nodes", "strategy", "precision", "profiler", "benchmark", "deterministic")
+"""Flags of the Trainer that say where a run is trained, not what."""
 _WORD = (1 << 64) - 1
 
 
@@ -61,7 +63,10 @@ class SynthesisModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # networks that draw random numbers (dropout) must do the same after a resume
-        seed_step(self.device, self.config.seed, self.trainer.global_step, self.trainer.global_rank)
+        mixed = seed_step(self.device, self.config.seed, self.trainer.global_step, self.trainer.global_rank)
+        if self.model.config.network not in NETWORKS:  # which may draw them from anywhere
+            random.seed(mixed)
+            np.random.seed(mixed & 0xFFFFFFFF)  # noqa: NPY002
 
     def training_step(self, fetched: Any, _: int) -> dict[str, Tensor]:
         loss, tokens = program_loss(self.model, self.data, fetched, self.share, self.trainer.world_size)
@@ -118,8 +123,8 @@ def program_loss(
     return total * (num_processes / num_tokens), num_tokens
 
 
-def seed_step(device: torch.device, *keys: int) -> None:
-    """Make random numbers of a step a function of some keys alone."""
+def seed_step(device: torch.device, *keys: int) -> int:
+    """Make PyTorch's random numbers of a step a function of some keys alone; returns the seed."""
     mixed = 0
     for key in keys:  # the finalizer of SplitMix64 (Steele et al., 2014); cheap, since it runs at every step
         mixed = (mixed + key + 0x9E3779B97F4A7C15) & _WORD
@@ -130,6 +135,7 @@ def seed_step(device: torch.device, *keys: int) -> None:
     torch.default_generator.manual_seed(mixed)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index or 0].manual_seed(mixed)
+    return mixed
 
 
 def train(
@@ -162,12 +168,13 @@ def train(
     compiled
         Compile the network, or name a backend of `torch.compile`; by default on a GPU where it pays.
     **trainer_flags
-        Passed to `pytorch_lightning.Trainer`, for example ``devices=4``.
+        Flags of `pytorch_lightning.Trainer` that say where to train (`FLAGS`), for example ``devices=4``.
 
     Returns
     -------
     Run
-        Finished, or as far as it got before Ctrl-C.
+        Finished, or as far as it got before Ctrl-C. The folder of the run stays, so that the run can be saved
+        before it is let go (`forget`); trained again, a finished run is made from its last checkpoint.
 
     Raises
     ------
@@ -181,7 +188,7 @@ def train(
     """
     audit_corpus(split, corpus).require()
     folder = run_folder(corpus, split, model_config, training, store)
-    with _held(folder), _own_randomness(training.seed), _memory_errors(training.batch_size):
+    with _held(folder), own_randomness(training.seed), memory_errors(training.batch_size):
         model = Synthesizer(model_config, corpus.grammar, corpus.max_size, corpus.measure)
         model.require_fit()
         require_writable(folder, (KEPT + 1) * _BYTES_PER_WEIGHT * num_parameters(model))
@@ -191,6 +198,11 @@ def train(
         fit = _Fit(folder, corpus, split, SynthesisModule(model, data, training))
         fit.compile(compiled)
         return fit.run(last, progress, watch, trainer_flags)
+
+
+def forget(folder: Path) -> None:
+    """Delete the checkpoints and metrics of a run that is safe elsewhere."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_folder(
@@ -219,25 +231,27 @@ class _Fit:
         """Train to the end or to Ctrl-C."""
         samples = {n: t.sample(_CHECK_TASKS) for n, t in tasks_by_part(self.corpus, self.split).items()}
         keeper = Keeper(self.folder, max(50, self.config.num_steps // 10))
-        with _interrupts() as interrupted, _quiet():
+        with interrupts() as interrupted, quiet():
             tracker = Progress(samples, self.config, interrupted, folder=self.folder, flops=self.flops, watch=watch)
             trainer = self._trainer(tracker, keeper, progress, flags)
             try:
                 trainer.fit(self.module, ckpt_path=last, weights_only=True)
             except SystemExit as error:  # what Lightning makes of a second Ctrl-C
                 raise KeyboardInterrupt from error
-            seconds = tracker.seconds
+            tracker.finish()
+            keeper.save(trainer)
         step = trainer.global_step
         if step < self.config.num_steps:
-            keeper.save(trainer)
             _say(f"interrupted at step {step} of {self.config.num_steps}: kept, run the same again to go on")
-        run = self._finished(trainer, tracker, seconds)
-        if step >= self.config.num_steps and trainer.is_global_zero:
-            for path in (*files(self.folder), self.folder / METRICS_FILE):
-                path.unlink(missing_ok=True)
-        return run
+        return self._finished(trainer, tracker)
 
     def _trainer(self, tracker: Progress, keeper: Keeper, progress: bool, flags: dict[str, Any]) -> pl.Trainer:
+        unknown = [name for name in flags if name not in FLAGS]
+        if unknown or flags.get("devices", 1) in (0, "0"):
+            raise ConfigurationError(
+                f"trainer flag {unknown[0] if unknown else 'devices=0'!r} would change the run or stop it: "
+                f"choose from {', '.join(FLAGS)}"
+            )
         on_gpu = _device().type == "cuda"
         identity = Run.describe(self.corpus.identity, self.split.key, self.model_config, self.config)
         defaults = dict(
@@ -264,26 +278,25 @@ class _Fit:
             raise ConfigurationError(
                 "several devices need processes of their own: run `python -m synthlab train --devices ...` instead"
             )
-        if str(trainer.precision).startswith("16"):
-            raise ConfigurationError("precision 16 scales gradients, which are clipped here: use 'bf16-mixed'")
+        if trainer.precision not in ("32-true", "bf16-mixed"):
+            raise ConfigurationError(f"precision {trainer.precision!r}: use '32-true' or 'bf16-mixed'")
 
-    def _finished(self, trainer: pl.Trainer, tracker: Progress, seconds: float) -> Run:
+    def _finished(self, trainer: pl.Trainer, tracker: Progress) -> Run:
         model, batch, steps = self.module.model.cpu(), self.module.order.batch_size, trainer.global_step
         tokens = int(tracker.num_tokens)
         cost = {
             "parameters": num_parameters(model),
             "flops": self.flops * steps,
-            "seconds": seconds,
+            "seconds": tracker.seconds,
             "samples": batch * steps,
             "tokens": tokens,
-            "tokens_per_second": tokens / seconds,
+            "tokens_per_second": tokens / tracker.training_seconds,
             "device": device_name(trainer.strategy.root_device),
             "processes": trainer.world_size,
             "precision": str(trainer.precision),
             "torch": torch.__version__,
             "lightning": pl.__version__,
         }
-        tracker.state_dict()  # brings the last losses in
         weights = safetensors.torch.save({n: w.clone().contiguous() for n, w in model.state_dict().items()})
         return Run(
             self.corpus.identity, self.split.key, self.model_config, self.config, steps, weights, tracker.history,
@@ -298,82 +311,12 @@ def _device() -> torch.device:
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """The run's folder for this process alone; a helper process of several works for the one that holds it."""
-    with nullcontext() if int(os.environ.get("LOCAL_RANK", "0")) > 0 else exclusive(folder):
+    with nullcontext() if getattr(rank_zero_only, "rank", 0) > 0 else exclusive(folder):
+        remove_leftovers(folder)
         yield
-    with suppress(OSError):  # of a finished run nothing is left in it
-        folder.rmdir()
 
 
 def _say(message: str) -> None:
     from tqdm.auto import tqdm
 
     tqdm.write(f"synthlab: {message}")
-
-
-@contextmanager
-def _own_randomness(seed: int) -> Iterator[None]:
-    """Seeded weights, and the caller's random numbers as they were afterwards."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _memory_errors(batch_size: int) -> Iterator[None]:
-    """A device that is out of memory as one line that names a smaller batch; what was allocated is let go."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "t allocate memory" not in str(error):
-            raise
-        error.__traceback__ = None  # its frames hold the tensors
-        problem = ConfigurationError(
-            f"out of device memory with batches of {batch_size}: "
-            + (f"use batch_size={batch_size // 2}, or a smaller model" if batch_size > 1 else "use a smaller model")
-        )
-    else:
-        return
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    raise problem from None
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C into a flag that is looked at between steps; a second Ctrl-C interrupts at once."""
-    seen: list[int] = []
-
-    def note(number: int, frame: types.FrameType | None) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-
-    try:
-        previous = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not the main thread: leave Ctrl-C to whoever owns it
-        yield lambda: False
-        return
-    try:
-        yield lambda: bool(seen)
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Lightning's hints about workers, devices and tips, which say nothing about the science."""
-    import logging
-
-    loggers = [logging.getLogger(n) for n in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -26,7 +26,7 @@ from synthlab.splits.constructs import canonical_keys
 from synthlab.splits.isolation import MAX_AUC, settled
 from synthlab.splits.regions import Region, texts_in
 from synthlab.splits.separability import classifier_auc
-from synthlab.splits.split import Split
+from synthlab.splits.split import RANDOM_TEXT, Split
 from synthlab.universe.corpus import Corpus
 from synthlab.universe.counting import program_counts, unrank
 from synthlab.universe.hashing import KeyNumbers
@@ -157,6 +157,9 @@ def audit(split: Split, grammar: Grammar | None = None, spaces: Mapping[str, Spa
     evidence = _Evidence(split, grammar)
     trained = np.zeros(evidence.num_programs, dtype=bool)
     trained[split.train] = trained[split.targets] = True
+    if split.settings["policy"] == RANDOM_TEXT and split.kind != "mcd":  # every text that may be drawn is taught
+        functions = evidence.all_functions
+        trained |= _among(functions, functions[split.targets]) & ~split.held_out(evidence.num_programs)
     seen = np.flatnonzero(trained)
     findings = [_empty_parts(split), *_leaks(split, evidence, seen)]
     if split.kind == "support":

@@ -18,10 +18,12 @@ from synthlab.language.measure import sizes_of
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
 from synthlab.splits.cells import check_cells, draw_from_cells, grid_steps, quotas, space_cells
 from synthlab.splits.split import (
+    RANDOM_TEXT,
     Split,
     check_pool,
     check_sizes,
     choose_targets,
+    learned_texts,
     reserve_classes,
     training_pool,
     with_spaces,
@@ -241,10 +243,21 @@ def training_diversity(
     row = {
         "regime": split.settings["regime"], "programs": len(split.train), "classes": len(np.unique(classes)),
         "effective_classes": effective_number(classes), **spread,
-        "text_bits": float(np.log2(effective_number(split.targets) / effective_number(classes))),
-        "mean_leaves": float(corpus.leaves[split.targets].mean()),
+        **_taught(corpus, split, classes),
     }  # fmt: skip
     return pd.DataFrame([row])
+
+
+def _taught(corpus: Corpus, split: Split, classes: np.ndarray) -> dict[str, float]:
+    """Bits of target text left once the function is known, and mean leaves, over all texts that are taught."""
+    if split.settings["policy"] != RANDOM_TEXT:
+        bits = np.log2(effective_number(split.targets) / effective_number(classes))
+        return {"text_bits": float(bits), "mean_leaves": float(corpus.leaves[split.targets].mean())}
+    texts = learned_texts(corpus, split)
+    owner = corpus.class_index[texts]
+    num = np.bincount(owner, minlength=corpus.num_classes)[classes]
+    leaves = np.bincount(owner, weights=corpus.leaves[texts], minlength=corpus.num_classes)[classes] / num
+    return {"text_bits": float(np.log2(num).mean()), "mean_leaves": float(leaves.mean())}
 
 
 def effective_number(labels: np.ndarray) -> float:

@@ -22,6 +22,7 @@ from synthlab.splits.isolation import isolate
 from synthlab.splits.matching import MATCHED_BY, check_properties, matched_tests, texts_per_class
 from synthlab.splits.regions import BOTH, HeldOut, Region, hold_out
 from synthlab.splits.split import (
+    RANDOM_TEXT,
     Split,
     check_pool,
     check_sizes,
@@ -81,6 +82,8 @@ def support_settings(
     check_properties(match)
     if isolated and region.space == BOTH:
         raise ConfigurationError("a region of both spaces leaves no other space to isolate it in: choose one space")
+    if isolated and policy == RANDOM_TEXT:
+        raise ConfigurationError(f"an isolated split teaches the texts that it drew: not the policy {policy!r}")
     if not 0 <= share_alone < 1 or (share_alone and (region.rule != "composed" or isolated)):
         raise ConfigurationError(
             f"share_alone {share_alone}: a share below 1 of a region of rule 'composed' that is not isolated"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import pandas as pd
 
 from synthlab.errors import ConfigurationError
-from synthlab.presets import ModelConfig, Preset, TrainingConfig
+from synthlab.presets import ModelConfig, Preset, TrainingConfig, tuned_learning_rate
 from synthlab.spaces.space import Space
 from synthlab.splits.density import REGIMES, density_settings, density_spaces, density_split
 from synthlab.splits.mcd import mcd_split
@@ -134,6 +134,8 @@ def run_trial(
 
     def work() -> Outcomes:
         run = train_cached(corpus, split, trial.model, trial.training, store=store, progress=progress)
+        if not run.finished:  # its checkpoint is kept; half a run is no result
+            raise KeyboardInterrupt
         results = evaluate_run(run, corpus, split, num_samples=trial.num_samples, temperature=trial.temperature)
         final = {"final_loss": final_loss(run.history)}
         cost = pd.DataFrame([{**trial.tags, "run": run.key, "split": split.key, **final, **run.cost}])
@@ -227,14 +229,14 @@ def flagship_trial(preset: Preset) -> Trial:
 
 
 def scaling_trials(preset: Preset) -> list[Trial]:
-    """One trial per model size and seed, on the preset's second region (clusters)."""
+    """One trial per model size and seed, on the preset's second region (clusters), at the rate of its width."""
     return [
         Trial(
             tags={"model": model.name, "seed": seed},
             kind="support",
             settings=region_settings(preset, _redrawn(preset.regions[1], seed), seed=seed),
             model=model,
-            training=replace(preset.scaling, seed=seed),
+            training=replace(preset.scaling, seed=seed, learning_rate=tuned_learning_rate(model.width)),
         )
         for seed in preset.seeds
         for model in preset.scaling_models

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from synthlab.assessment.metrics import weighted_mean
 from synthlab.errors import ConfigurationError
 
 MIN_POINTS = 4
@@ -106,7 +107,8 @@ def is_saturated(success: np.ndarray) -> bool:
 
 def scaling_points(results: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """Mean success per model, part and seed beside its FLOPs: flops, success, part, model, seed."""
-    success = results.groupby(["model", "seed", "part"], sort=False)["solved"].mean().rename("success").reset_index()
+    groups = results.groupby(["model", "seed", "part"], sort=False)[["solved", *{"weight"} & set(results)]]
+    success = groups.apply(weighted_mean).rename("success").reset_index()
     return success.merge(costs[["model", "seed", "flops", "parameters"]], on=["model", "seed"])
 
 

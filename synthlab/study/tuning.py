@@ -1,6 +1,7 @@
 """What to train with: learning rates by width, and what encoding, notation, network and targets are worth.
 
-Models are tuned on a split of their own: its seed, and so its reserved classes, are used nowhere else.
+Models are tuned on splits of their own seeds, which no other study uses; the reserved classes of two seeds
+overlap by chance, in the share that is reserved.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from synthlab.assessment.metrics import summarize
@@ -27,7 +29,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "targets: minimal inside the support": {"policy": "minimal inside the support"},
     "targets: random each epoch": {"policy": "random"},
 }
-"""Every variant changes one thing: a field of `ModelConfig`, or the policy of the split."""
+"""Every variant changes one field of `ModelConfig`, or the policy of the split.
+
+An encoder-decoder has twice the layers of a decoder of its name, and other encodings have other first layers:
+compare the parameters and FLOPs beside them.
+"""
 
 
 def learning_rate_trials(preset: Preset) -> list[Trial]:
@@ -77,9 +83,14 @@ def tuning_table(
     -------
     pandas.DataFrame
         The columns of `by`, then pass_at_1, low, high, num_tasks, final_loss, parameters, flops; the last
-        three are means over seeds.
+        three are means over seeds. The loss is in nats per program, which is comparable across notations; it is
+        missing for other target policies, whose texts have another entropy.
     """
     solved = summarize(results[results["part"] == "id"], by, levels=levels)
+    costs = costs.assign(final_loss=costs["final_loss"] * costs["tokens"] / costs["samples"])
+    if "variant" in by:
+        other = costs["variant"].map(lambda name: "policy" in VARIANTS.get(name, {}))
+        costs["final_loss"] = costs["final_loss"].mask(other)
     means = costs.groupby(list(by), sort=False)[["final_loss", "parameters", "flops"]].mean()
     return solved.merge(means.reset_index(), on=list(by))
 
@@ -91,7 +102,7 @@ def best_rates(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (model, width), group in table.groupby(["model", "width"], sort=False):
-        best = group.iloc[int(group["final_loss"].to_numpy().argmin())]
+        best = group.iloc[int(group["final_loss"].fillna(np.inf).to_numpy().argmin())]
         rate, rates = best["learning_rate"], group["learning_rate"]
         rows.append((model, width, rate, best["final_loss"], bool(rates.min() < rate < rates.max())))
     return pd.DataFrame(rows, columns=["model", "width", "learning_rate", "final_loss", "inside"])

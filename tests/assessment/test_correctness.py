@@ -5,8 +5,10 @@ import pytest
 
 from synthlab.assessment.correctness import ON_GRID, SOLVED, STATUSES, TOO_LONG, UNDEFINED, UNGRAMMATICAL, WRONG, check
 from synthlab.assessment.tasks import Candidates, tasks_of
-from synthlab.language.grammar import PAD, POLYNOMIAL, RATIONAL
-from synthlab.language.program import parse
+from synthlab.language.grammar import PAD, POLYNOMIAL, RATIONAL, Grammar, Grid
+from synthlab.language.operator import ADD, DIVIDE
+from synthlab.language.program import parse, token_matrix
+from synthlab.universe.corpus import build_corpus
 from synthlab.universe.counting import rank
 
 VANISHING = "x*(x+2)*(x+1)*(x-1)*(x-2)*(x-3)"  # zero for every x of the grid of `polynomial`, -2..3
@@ -170,3 +172,21 @@ def test_the_table_holds_one_row_a_task(three_tasks):
     assert table["num_correct"].tolist() == [1, 2, 0]
     assert table["class_id"].tolist() == three_tasks.tasks.class_id.tolist()
     assert {"leaves", "weight", "num_samples"} <= set(table)
+
+
+def test_only_what_is_right_on_the_grid_can_be_chosen():
+    """x/x is the function 1, but on a grid that holds 0 it has no value there: no solver could pick it."""
+    grammar = Grammar(
+        name="whole", variables=("x",), constants=(1,), operators=(ADD, DIVIDE), grid=Grid.regular(0, num=4)
+    )
+    corpus = build_corpus(grammar, 2)
+    one = corpus.class_index[rank(grammar, token_matrix([parse(grammar, "1")], 3), 2)]
+    tasks = tasks_of(corpus, corpus.class_id[one])
+    texts = token_matrix([parse(grammar, text) for text in ("x", "x / x", "1 / 1")], 3)
+    candidates = Candidates(np.zeros(3, dtype=int), np.arange(3), texts, np.zeros(3))
+    evaluation = check(tasks, candidates)
+    assert [STATUSES[s] for s in evaluation.status] == ["wrong function", "solved", "solved"]
+    assert evaluation.on_grid.tolist() == [False, False, True]
+    assert STATUSES[evaluation.submitted()[0]] == "solved"
+    fewer = check(tasks, candidates.take(np.arange(2)))
+    assert STATUSES[fewer.submitted()[0]] == "wrong function" and fewer.num_correct().tolist() == [1]

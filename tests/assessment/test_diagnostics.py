@@ -213,7 +213,7 @@ def evaluated(corpus, classes, answers, status=None):
     tasks = tasks_of(corpus, classes)
     assert tasks.class_id.tolist() == classes.tolist()
     candidates = written(corpus.prefix[answers])
-    return check(tasks, candidates) if status is None else Evaluation(tasks, candidates, status)
+    return check(tasks, candidates) if status is None else Evaluation(tasks, candidates, status, status == SOLVED)
 
 
 def test_copying_is_counted_by_outcome(corpus3):
@@ -384,7 +384,7 @@ def confident(corpus, probability, solved):
     num = len(probability)
     with np.errstate(divide="ignore"):
         candidates = replace(written(np.zeros((num, 1), dtype=np.uint8)), log_probability=np.log(probability))
-    return Evaluation(tasks_of(corpus, corpus.class_id[:1]), candidates, np.where(solved, SOLVED, WRONG))
+    return Evaluation(tasks_of(corpus, corpus.class_id[:1]), candidates, np.where(solved, SOLVED, WRONG), solved)
 
 
 def test_an_honest_solver_is_calibrated_and_a_boaster_is_not(corpus3):

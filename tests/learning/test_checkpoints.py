@@ -4,12 +4,15 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from learning.runs import LONGER, MODEL, SHORT, checkpoints, in_child, run, spy
@@ -67,7 +70,6 @@ def test_killed_twice_ends_bitwise_as_if_never_stopped(whole, corpus3, split3, t
     assert code == 0, problems
     assert json.loads(printed) == {"key": whole.key, "steps_here": 10}
     same(Run.load(Store(tmp_path), whole.key), whole)
-    assert checkpoints(tmp_path) == []
 
 
 def test_training_leaves_the_random_numbers_of_the_caller_alone(corpus3, split3, tmp_path):
@@ -308,7 +310,9 @@ def test_metrics_can_be_read_while_it_trains_and_hold_every_row_once_after_a_res
     expected = whole.history[(whole.history["name"] == "loss") & (whole.history["step"] <= losses["step"].max())]
     assert losses["step"].tolist() == expected["step"].tolist() and len(losses) >= 6
     np.testing.assert_allclose(losses["value"], expected["value"])
-    assert not folder.exists()
+    assert again["seconds"].is_monotonic_increasing and (again["seconds"].diff().dropna() >= 0).all()
+    before = again[again["step"] <= 50].reset_index(drop=True)
+    pd.testing.assert_frame_equal(before, seen[seen["step"] <= 50].reset_index(drop=True))  # the times of then
 
 
 def test_a_torn_line_of_the_metrics_is_passed_over(tmp_path):
@@ -383,3 +387,81 @@ def test_a_batch_of_one_can_only_shrink_the_model(monkeypatch, corpus3, split3, 
     spy(monkeypatch, at=1, do=starve)
     with warnings.catch_warnings(), pytest.raises(ConfigurationError, match="batches of 1: use a smaller model"):
         run(corpus3, split3, tmp_path, replace(SHORT, batch_size=1))
+
+
+# ---------------------------------------------------------------- endings
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_by_user_or_scheduler_keeps_the_step(whole, corpus3, split3, tmp_path, monkeypatch, number):
+    with monkeypatch.context() as patch:
+        spy(patch, at=37, do=lambda: signal.raise_signal(number))
+        part = run(corpus3, split3, tmp_path, LONGER)
+    assert part.steps_done == 37 and not part.finished
+    assert signal.getsignal(number) is not None
+    same(run(corpus3, split3, tmp_path, LONGER), whole)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_names_its_step(corpus3, split3, tmp_path):
+    wild = replace(SHORT, learning_rate=1e30, clip=0.0, warmup=0.0)
+    with pytest.raises(ConfigurationError, match=r"the loss is not a number at step \d+: lower learning_rate"):
+        run(corpus3, split3, tmp_path, wild)
+
+
+def test_what_a_killed_writer_left_is_cleared_away(corpus3, split3, tmp_path):
+    folder = run_folder(corpus3, split3, MODEL, SHORT, Store(tmp_path))
+    folder.mkdir(parents=True)
+    left = folder / f".tmp-{socket.gethostname()}-999999999-abc"
+    left.write_bytes(b"half")
+    run(corpus3, split3, tmp_path, SHORT)
+    assert not left.exists()
+
+
+def test_a_damaged_checkpoint_is_none_of_those_kept(whole, corpus3, split3, tmp_path):
+    _, last = cut_off(corpus3, split3, tmp_path, LONGER, 105)
+    last.write_bytes(b"torn")
+    with pytest.warns(UserWarning, match="is damaged"):
+        same(run(corpus3, split3, tmp_path, LONGER), whole)
+    kept = sorted(p.name for p in checkpoints(tmp_path) if p.suffix == ".ckpt")
+    assert kept == ["step-000000100.ckpt", "step-000000110.ckpt"]
+
+
+def test_a_lock_is_taken_over_by_one_of_two(tmp_path):
+    """Both have read the dead holder; the second must not take away the lock of the first."""
+    from synthlab import durable
+
+    path = tmp_path / "running.json"
+    path.write_text(json.dumps({"process": 999999999, "started": 0.0, "host": socket.gethostname()}))
+    original, mine = durable._is_alive, []
+
+    def and_another_comes_first(holder):
+        if not mine:
+            mine.append(durable._lock())
+            durable._clear(path)
+            assert durable._claimed(path, mine[0])
+            return False
+        return original(holder)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(durable, "_is_alive", and_another_comes_first)
+        durable._clear(path)
+    assert path.read_bytes() == mine[0]
+    with pytest.raises(ArtifactError, match="in use by process"), exclusive(tmp_path):
+        pass
+    path.unlink()
+    with exclusive(tmp_path):
+        path.write_bytes(b"{}")  # somebody else's by now
+    assert path.read_bytes() == b"{}"
+
+
+def test_metrics_that_cannot_be_written_end_no_run(whole, corpus3, split3, tmp_path, monkeypatch):
+    original = Path.open
+
+    def full(self, mode="r", *others, **options):
+        if self.name == METRICS_FILE and "a" in mode:
+            raise OSError(28, "No space left on device")
+        return original(self, mode, *others, **options)
+
+    monkeypatch.setattr(Path, "open", full)
+    same(run(corpus3, split3, tmp_path, LONGER), whole)
+    assert not list(tmp_path.rglob(METRICS_FILE))

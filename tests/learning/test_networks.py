@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -24,9 +25,9 @@ from synthlab.learning import networks
 from synthlab.learning.decoding import decode
 from synthlab.learning.evaluation import evaluate_run
 from synthlab.learning.model import num_parameters
-from synthlab.learning.networks import Synthesizer, network_identity, register_network
+from synthlab.learning.networks import Synthesizer, network_identity, register_network, switched
 from synthlab.learning.run import Run, run_key
-from synthlab.presets import MODELS, ModelConfig, TrainingConfig, changed
+from synthlab.presets import MODELS, NETWORKS, ModelConfig, TrainingConfig, changed
 from synthlab.store import Store
 
 
@@ -100,7 +101,7 @@ def test_its_source_decides_the_key_and_another_is_refused(recurrent, corpus3, s
     assert run_key(corpus3, split3, recurrent, SHORT) != key
     with pytest.raises(ArtifactError, match="the run has another network 'recurrent': restore it, or train again"):
         Run.load(store, "mine")
-    assert network_identity("decoder") == network_identity("encoder-decoder") == ""
+    assert {network_identity(ModelConfig(network=name)) for name in NETWORKS} == {""}
 
 
 def test_networks_that_cannot_be_used_are_refused(recurrent, corpus3, split3, tmp_path):
@@ -123,12 +124,100 @@ def test_networks_that_cannot_be_used_are_refused(recurrent, corpus3, split3, tm
         run_key(corpus3, split3, replace(MODEL, network="sourceless"), SHORT)
 
 
+def test_values_that_a_builder_encloses_and_bases_of_its_classes_decide_the_key_too(recurrent, corpus3, split3):
+    def made(rate, base=nn.GRU):
+        class Made(Recurrent):
+            """With a core of its own."""
+
+            def __init__(self, config, shape):
+                super().__init__(config, shape)
+                self.core = base(config.width, config.width, batch_first=True)
+
+        def build(config, shape):
+            network = Made(config, shape)
+            network.dropout.p = rate
+            return network
+
+        return build
+
+    keys = []
+    for builder in (made(0.1), made(0.1), made(0.2), made(0.1, nn.RNN)):
+        register_network("recurrent", builder)
+        keys.append(run_key(corpus3, split3, recurrent, SHORT))
+    assert len(set(keys[2:])) == 2 and keys[0] not in keys[2:]
+
+
+class Flawed(Recurrent):
+    """One flaw at a time."""
+
+    flaw = ""
+
+    def __init__(self, config, shape):
+        super().__init__(config, shape)
+        self.register_buffer("count", torch.zeros(()), persistent=False)
+
+    def forward(self, patches, tokens):
+        if self.flaw == "peeks":
+            return self.head(self.embed(tokens))
+        if self.flaw == "hides":
+            self.count += self.training
+        if self.flaw == "draws":
+            patches = patches * (1 + 0.1 * self.training * (random.random() + np.random.random()))  # noqa: NPY002
+        return super().forward(patches, tokens)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "message"),
+    [("peeks", "sees the token that it is to predict: shift"), ("hides", "changes a buffer that is not persistent")],
+)
+def test_flaws_that_would_ruin_a_training_are_refused_before_it(
+    recurrent, corpus3, split3, tmp_path, monkeypatch, flaw, message
+):
+    monkeypatch.setattr(Flawed, "flaw", flaw)
+    register_network("flawed", Flawed)
+    with pytest.raises(ConfigurationError, match=message):
+        run(corpus3, split3, tmp_path, SHORT, replace(MODEL, network="flawed"))
+
+
+def test_randomness_of_python_and_numpy_resumes_too(recurrent, corpus3, split3, tmp_path, monkeypatch):
+    monkeypatch.setattr(Flawed, "flaw", "draws")
+    register_network("flawed", Flawed)
+    flawed = replace(MODEL, network="flawed")
+    random.seed(3)
+    expected = random.random()
+    random.seed(3)
+    whole = run(corpus3, split3, tmp_path / "whole", SHORT, flawed)
+    assert random.random() == expected
+    with monkeypatch.context() as patch:
+        spy(patch, at=23, do=lambda: signal.raise_signal(signal.SIGINT))
+        run(corpus3, split3, tmp_path / "cut", SHORT, flawed)
+    assert run(corpus3, split3, tmp_path / "cut", SHORT, flawed).weights == whole.weights
+
+
+def test_a_part_that_is_frozen_stays_so_while_others_are_switched(recurrent):
+    model = Synthesizer(recurrent, POLYNOMIAL, 3).train()
+    model.network.dropout.eval()
+    with switched(model, training=False):
+        assert not any(module.training for module in model.modules())
+    assert model.network.core.training and not model.network.dropout.training
+
+
+@pytest.mark.parametrize("builder", [lambda config, shape: None, lambda config, shape: nn.Identity()])
+def test_a_builder_that_builds_nothing_to_train_is_refused(recurrent, builder):
+    register_network("nothing", builder)
+    with pytest.raises(ConfigurationError, match="the builder of network 'nothing' gives no module with weights"):
+        Synthesizer(replace(MODEL, network="nothing"), POLYNOMIAL, 3)
+
+
 # ---------------------------------------------------------------- configurations
 
 
 def test_a_name_says_what_is_not_as_usual():
     config = ModelConfig.parse("32x2", network="encoder-decoder", notation="infix", tied=True, room=2)
     assert config.name == "32x2 encoder-decoder infix tied N+2" and ModelConfig.parse("768x12").heads == 6
+    assert ModelConfig(width=64, layers=2, heads=2).name == "64x2 2 heads"
+    with pytest.raises(ConfigurationError, match="width '64': use a whole number"):
+        ModelConfig(width="64")
     assert ModelConfig.parse("512x8").heads == 4 and ModelConfig.parse("6x1").heads == 2
 
 
@@ -143,6 +232,7 @@ def test_fields_are_changed_by_text():
         ({"encoding": "bits"}, "unknown encoding 'bits': choose from features, floats"),
         ({"notation": "polish"}, "unknown notation 'polish': choose from prefix, postfix, infix"),
         ({"room": "-1"}, "room -1"),
+        ({"heads": "2.0"}, "heads='2.0': use a value like 4"),
     ):
         with pytest.raises(ConfigurationError, match=message):
             changed(ModelConfig(), changes)
@@ -204,7 +294,10 @@ def test_what_several_processes_cannot_do_is_refused_before_they_start(corpus3, 
         run(corpus3, split3, tmp_path, one, devices=2)
     with pytest.raises(ConfigurationError, match="several devices need processes of their own: run `python -m synth"):
         run(corpus3, split3, tmp_path, SHORT, devices=2, strategy="ddp_spawn")
-    with pytest.raises(ConfigurationError, match="use 'bf16-mixed'"):
+    for flags in (dict(accumulate_grad_batches=2), dict(callbacks=[]), dict(max_steps=3), dict(devices=0)):
+        with pytest.raises(ConfigurationError, match=r"trainer flag '.*' would change the run or stop it"):
+            run(corpus3, split3, tmp_path, SHORT, **flags)
+    with pytest.raises(ConfigurationError, match="precision '16-true': use '32-true' or 'bf16-mixed'"):
         run(corpus3, split3, tmp_path, SHORT, precision="16-true")
 
 

@@ -20,10 +20,13 @@ from synthlab.learning import training as module
 from synthlab.learning.batches import Place, training_data
 from synthlab.learning.costs import step_flops
 from synthlab.learning.decoding import decode
+from synthlab.learning.evaluation import train_cached
 from synthlab.learning.networks import Synthesizer
+from synthlab.learning.run import Run
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.regions import Region
 from synthlab.splits.support import support_settings, support_split
+from synthlab.store import Store
 from synthlab.universe.corpus import build_corpus
 
 
@@ -108,9 +111,23 @@ def test_a_seeded_run_repeats_bitwise(uninterrupted, corpus3, split3, tmp_path):
     assert run(corpus3, split3, tmp_path, replace(SHORT, num_steps=2, seed=3)).weights != whole.weights
 
 
-def test_a_finished_run_leaves_no_checkpoint(corpus3, split3, tmp_path):
-    run(corpus3, split3, tmp_path, replace(SHORT, num_steps=55))
-    assert checkpoints(tmp_path) == []
+def test_a_finished_run_is_let_go_when_it_is_saved_and_not_before(corpus3, split3, tmp_path, monkeypatch):
+    store, training = Store(tmp_path), replace(SHORT, num_steps=55)
+    arguments = (corpus3, split3, MODEL, training)
+    with monkeypatch.context() as patch:
+
+        def fail(self, store):
+            raise ArtifactError("disk full")
+
+        patch.setattr(Run, "save", fail)
+        with pytest.raises(ArtifactError, match="disk full"):
+            train_cached(*arguments, store=store, progress=False)
+    assert any(p.name == "step-000000055.ckpt" for p in checkpoints(tmp_path))
+    with monkeypatch.context() as patch:
+        seen = spy(patch)
+        again = train_cached(*arguments, store=store, progress=False)
+    assert seen == [] and again.steps_done == 55 and checkpoints(tmp_path) == []
+    assert again.weights == run(corpus3, split3, tmp_path / "other", training).weights
 
 
 @pytest.mark.parametrize("step", [7, 50, 53, 59])
@@ -130,7 +147,7 @@ def test_interrupted_training_keeps_a_usable_run_and_goes_on_bitwise(
         resumed = run(corpus3, split3, tmp_path, SHORT)
     assert first + second == expected
     assert resumed.weights == whole.weights and resumed.history.equals(whole.history)
-    assert resumed.steps_done == 60 and resumed.key == whole.key and checkpoints(tmp_path) == []
+    assert resumed.steps_done == 60 and resumed.key == whole.key and resumed.finished and not part.finished
 
 
 def test_three_interruptions_in_a_row_change_nothing(uninterrupted, corpus3, split3, tmp_path, monkeypatch):
@@ -185,7 +202,8 @@ def test_settings_have_checkpoints_of_their_own(uninterrupted, corpus3, split3, 
         spy(patch, at=5, do=interrupt)
         run(corpus3, split3, tmp_path, replace(SHORT, seed=8))
     assert run(corpus3, split3, tmp_path, SHORT).weights == uninterrupted[0].weights
-    assert [p.name for p in checkpoints(tmp_path) if p.suffix == ".ckpt"] == ["step-000000005.ckpt"]
+    folders = {p.parent: p.name for p in checkpoints(tmp_path) if p.name == "step-000000005.ckpt"}
+    assert len({p.parent for p in checkpoints(tmp_path)}) == 2 and len(folders) == 1
 
 
 # ---------------------------------------------------------------- cost and settings
@@ -233,8 +251,9 @@ def test_a_batch_larger_than_the_training_set_is_the_training_set(corpus3, split
         (dict(num_checks=-1), "cannot be negative"),
         (dict(clip=-1.0), "cannot be negative"),
         (dict(schedule="linear"), "unknown schedule 'linear': choose from cosine, wsd"),
-        (dict(decay=0.0), "share of the steps"),
-        (dict(decay=0.96), "share of the steps"),
+        (dict(schedule="wsd", decay=0.0), "share of the steps"),
+        (dict(schedule="wsd", decay=0.96), "share of the steps"),
+        (dict(num_steps=10.5), "num_steps 10.5: use a whole number"),
     ],
 )
 def test_settings_that_cannot_train_are_refused(settings, message):

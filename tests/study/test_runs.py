@@ -1,10 +1,11 @@
 """Studies are grids of trials; what is done is loaded, and a study that was cut off goes on."""
 
+import signal
 from dataclasses import replace
 
 import pytest
 
-from synthlab.learning import evaluation
+from synthlab.learning import evaluation, training
 from synthlab.presets import ModelConfig, TrainingConfig, get_preset
 from synthlab.splits.density import REGIMES
 from synthlab.splits.regions import Region
@@ -133,3 +134,23 @@ def test_the_flagship_is_the_longest_run_on_the_first_region(preset):
     assert flagship.model == preset.flagship_model and flagship.training == preset.flagship
     assert flagship.tags["region"] == Region(**preset.regions[0]).describe() == "root operator *"
     assert flagship.training.num_steps >= max(preset.short.num_steps, preset.scaling.num_steps)
+
+
+def test_half_a_run_is_no_result(corpus3, store, monkeypatch):
+    trials = [trial(seed) for seed in (0, 1)]
+    steps = trials[0].training.num_steps
+    original, seen = training.program_loss, []
+
+    def watched(*arguments):
+        seen.append(1)
+        if len(seen) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "program_loss", watched)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(corpus3, {}, store, trials, progress=False)
+    assert len(seen) == 2 < steps and not list((store.root / Outcomes.stage).glob("*"))
+    _, costs = run_study(corpus3, {}, store, trials, progress=False)
+    assert len(set(costs["samples"])) == 1 and costs["samples"][0] % steps == 0

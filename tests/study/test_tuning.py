@@ -59,11 +59,14 @@ def test_tables_hold_shares_and_means_by_hand():
     })  # fmt: skip
     costs = pd.DataFrame({
         "variant": ["a", "a", "b", "b"], "seed": [0, 1, 0, 1], "final_loss": [1.0, 3.0, 5.0, 5.0],
-        "parameters": [10, 10, 20, 20], "flops": [1, 1, 2, 2],
+        "parameters": [10, 10, 20, 20], "flops": [1, 1, 2, 2], "tokens": [60, 60, 80, 80], "samples": [10, 10, 20, 20],
     })  # fmt: skip
     table = tuning_table(results, costs, ("variant",), ("seed",)).set_index("variant")
     assert table["pass_at_1"].tolist() == pytest.approx([2 / 3, 0.0])
-    assert table["final_loss"].tolist() == [2.0, 5.0] and table["parameters"].tolist() == [10, 20]
+    assert table["final_loss"].tolist() == [
+        12.0,
+        20.0,
+    ]  # nats per program: of 6 and 4 tokens and table["parameters"].tolist() == [10, 20]
     assert (table["low"] <= table["pass_at_1"]).all() and (table["pass_at_1"] <= table["high"]).all()
 
 
@@ -74,6 +77,17 @@ def test_the_best_rate_has_the_least_loss_and_says_whether_it_was_bracketed():
     })  # fmt: skip
     best = best_rates(table).set_index("model")
     assert best["learning_rate"].tolist() == [2e-3, 1e-3] and best["inside"].tolist() == [True, False]
+
+
+def test_losses_of_other_targets_are_left_out_and_a_diverged_one_is_never_best():
+    name = "targets: random each epoch"
+    results = pd.DataFrame({"variant": ["default", name], "part": "id", "class_id": [1, 1], "solved": [True, False]})
+    costs = pd.DataFrame({"variant": ["default", name], "final_loss": [1.0, 1.0], "parameters": 1, "flops": 1,
+                          "tokens": 5, "samples": 1})  # fmt: skip
+    losses = tuning_table(results, costs, ("variant",))["final_loss"]
+    assert losses[0] == 5.0 and np.isnan(losses[1])
+    table = pd.DataFrame({"model": "s", "width": 16, "learning_rate": [1e-3, 2e-3, 1.0], "final_loss": [2, 1, np.nan]})
+    assert best_rates(table)["learning_rate"].tolist() == [2e-3]
 
 
 def test_the_final_loss_is_that_of_the_last_tenth():

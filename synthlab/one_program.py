@@ -1,0 +1,97 @@
+"""Commands about one program at a time: read, compare, evaluate, measure, search."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from synthlab.errors import ConfigurationError
+from synthlab.presets import MEASURES
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,18}(/[0-9]{0,17}[1-9][0-9]{0,17}|\.[0-9]{1,18})?")
+
+
+def _grammar(options: argparse.Namespace) -> Any:
+    from synthlab.language.grammar import get_grammar
+
+    return get_grammar(options.grammar)
+
+
+def _parse(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.identity import fingerprint_text
+    from synthlab.language.program import parse
+
+    program = parse(_grammar(options), options.text)
+    return {
+        "prefix": program.prefix_text(), "infix": program.infix_text(), "leaves": program.leaves,
+        "depth": program.depth, "fingerprint": fingerprint_text(program),
+    }  # fmt: skip
+
+
+def _same(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.identity import identity_method, same_function
+    from synthlab.language.program import parse
+
+    grammar = _grammar(options)
+    same = same_function(parse(grammar, options.first), parse(grammar, options.second))
+    return {"same_function": same, "method": identity_method(grammar)}
+
+
+def _number(text: str) -> Fraction:
+    if not _NUMBER.fullmatch(text):
+        raise ConfigurationError(
+            f"{text[:40]!r} is not a number: write 3, -2, 1/3 or 0.25, with at most 18 digits a part"
+        )
+    return Fraction(text)
+
+
+def _eval(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.interpreter import UndefinedResult, evaluate_exact
+    from synthlab.language.program import parse
+
+    program = parse(_grammar(options), options.text)
+    given = {"x": options.x, "y": options.y, **dict(v.partition("=")[::2] for v in options.set)}
+    point = {name: _number(value) for name, value in given.items() if value is not None}
+    value = evaluate_exact(program, point)
+    return {"value": None if isinstance(value, UndefinedResult) else f"{value.numerator}/{value.denominator}"}
+
+
+def _pqgram(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.program import parse
+    from synthlab.spaces.syntactic import pq_distances
+
+    grammar = _grammar(options)
+    return pq_distances(parse(grammar, options.first), parse(grammar, options.second), options.p, options.q)
+
+
+def _search(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.identity import grid_codes, same_function
+    from synthlab.language.program import parse, token_matrix
+    from synthlab.search.budget import Budget
+    from synthlab.search.symbolic import search_by_enumeration
+
+    grammar = _grammar(options)
+    target = parse(grammar, options.target)
+    outputs = grid_codes(grammar, token_matrix([target]))[0]  # all that the solver sees
+    size, measure = next(((getattr(options, m), m) for m in MEASURES if getattr(options, m) is not None), (8, "leaves"))
+    found = search_by_enumeration(
+        grammar, outputs, Budget(seconds=options.budget_seconds), max_size=size, measure=measure
+    )
+    return {
+        "solved": found.program is not None and same_function(found.program, target),
+        "program": None if found.program is None else found.program.infix_text(),
+        "executed": found.executed, "seconds": round(found.seconds, 4), "method": found.method,
+    }  # fmt: skip
+
+
+HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "parse": _parse,
+    "same": _same,
+    "eval": _eval,
+    "pqgram": _pqgram,
+    "search": _search,
+}
+"""By the name of the command."""
