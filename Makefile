@@ -23,7 +23,7 @@ help:
 	@echo "make results          the same, writing results and executed notebooks back for committing"
 	@echo "make jupyter          JupyterLab with the notebooks, on this machine only"
 	@echo "make test             style, types, unit tests with coverage, notebooks"
-	@echo "make bench            timings against plain Python, C++ and others, saved to build/bench.json"
+	@echo "make bench            timings against plain Python, C++ and others, saved to build/bench.json (ONLY=learning ...)"
 	@echo "make clean            delete caches and build/ (keeps .venv and data/)"
 
 $(READY): pyproject.toml constraints.txt
@@ -59,7 +59,7 @@ endif
 	$(BIN)/coverage report --fail-under=90
 
 bench: $(READY_BENCH)
-	@$(BIN)/python tests/benchmarks/run.py
+	@$(BIN)/python tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 clean:
 	@rm -rf build dist htmlcov coverage.xml .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis lightning_logs

@@ -41,7 +41,8 @@ def success_curve(
     shift = _SHIFT * (number - (len(parts) - 1) / 2) if is_whole and not is_log else 0.0
     table = table.assign(place=table["middle"] + shift)
     values = sorted(table["middle"].unique().tolist())
-    axis = alt.Axis(values=values, format="d") if is_whole else alt.Axis(format="~s", tickCount=6)
+    plain = "~s" if table["high"].max() >= 10_000 else "~g"
+    axis = alt.Axis(values=values, format="d") if is_whole else alt.Axis(format=plain, tickCount=6)
     scale = theme.LOG if is_log else alt.Scale(zero=False, nice=False, padding=16)
     name = theme.TITLES.get(column, column.replace("_", " "))
     x = alt.X("place:Q", title=f"{name} (log scale)" if is_log else name, axis=axis, scale=scale)
@@ -141,7 +142,7 @@ def _headings(table: pd.DataFrame) -> dict[str, str]:
 def rate_curves(
     table: pd.DataFrame, title: str = "Which learning rate suits which size?", subtitle: str = ""
 ) -> alt.Chart:
-    """Final training loss against the learning rate, a line per model (columns model, learning_rate, final_loss)."""
+    """Final training loss against the learning rate, a line per model (columns of `study.tuning.tuning_table`)."""
     table = theme.checked("rate_curves", table, "model", "learning_rate", "final_loss", "pass_at_1")
     rates = alt.Axis(values=sorted(table["learning_rate"].unique().tolist()), format="~g")
     return (
@@ -149,7 +150,7 @@ def rate_curves(
         .mark_line(point=alt.OverlayMarkDef(size=60))
         .encode(
             alt.X("learning_rate:Q", title="learning rate (log scale)", scale=theme.LOG, axis=rates),
-            alt.Y("final_loss:Q", title="final training loss", scale=alt.Scale(zero=False)),
+            alt.Y("final_loss:Q", title="final loss, nats per program", scale=alt.Scale(zero=False)),
             theme.color(table["model"], "model"),
             theme.dash(table["model"], "model"),
             tooltip=["model", "learning_rate", "final_loss", "pass_at_1"],

@@ -14,7 +14,7 @@ from synthlab.splits.audit import audit, audit_corpus
 from synthlab.splits.boundaries import Boundary
 from synthlab.splits.density import density_settings, density_split
 from synthlab.splits.regions import Region
-from synthlab.splits.split import Split
+from synthlab.splits.split import Split, learned_texts
 from synthlab.splits.support import support_settings, support_split
 from synthlab.universe.corpus import build_corpus
 
@@ -358,3 +358,18 @@ def test_another_grammar_or_corpus_is_refused(clean, corpus3):
         audit(clean["root"], RATIONAL)
     with pytest.raises(ArtifactError, match="another corpus"):
         audit_corpus(clean["root"], corpus3)
+
+
+def test_every_text_that_may_be_drawn_is_audited(corpus3, split3, monkeypatch):
+    """A text of a trained function that slipped out of the region counts, though no item names it."""
+    random = replace(split3, settings=split3.settings | {"policy": "random"})
+    assert audit(random).passed
+    held = random.held_out(corpus3.num_programs)
+    trained = np.unique(corpus3.class_index[random.targets])
+    slipped = np.flatnonzero(held & np.isin(corpus3.class_index, trained))[:1]
+    assert len(slipped) and slipped[0] not in learned_texts(corpus3, random)
+    open_region = held.copy()
+    open_region[slipped] = False
+    torn = replace(random, region=np.packbits(open_region))
+    assert slipped[0] in learned_texts(corpus3, torn)
+    assert not audit(torn).passed

@@ -15,7 +15,7 @@ from synthlab.splits.density import (
     regime_cells,
     training_diversity,
 )
-from synthlab.splits.split import Split, choose_targets, reserve_classes, training_pool
+from synthlab.splits.split import Split, choose_targets, learned_texts, reserve_classes, training_pool
 
 SETTINGS = dict(num_train=3000, num_test=300, num_cells=20, seed=5)
 
@@ -260,3 +260,19 @@ def test_saved_and_loaded_split_is_equal(corpus4, splits, store):
     for name, ids in split.payload().items():
         assert np.array_equal(loaded.payload()[name], ids) and loaded.payload()[name].dtype == ids.dtype
     assert not loaded.held_out(corpus4.num_programs).any()
+
+
+def test_the_diversity_of_texts_drawn_anew_counts_all_that_are_taught(corpus4, spaces4):
+    split = density_split(corpus4, spaces4, density_settings(regime="random", policy="random", **SETTINGS))
+    row = training_diversity(corpus4, spaces4, split, num_cells=10).iloc[0]
+    taught, leaves = {}, {}
+    for program in learned_texts(corpus4, split).tolist():
+        taught.setdefault(int(corpus4.class_index[program]), []).append(program)
+    classes = corpus4.class_index[split.train].tolist()
+    for number, programs in taught.items():
+        leaves[number] = np.mean([corpus4.program(p).leaves for p in programs])
+    assert row["text_bits"] == pytest.approx(np.mean([np.log2(len(taught[c])) for c in classes]))
+    assert row["mean_leaves"] == pytest.approx(np.mean([leaves[c] for c in classes]))
+    as_sampled = density_split(corpus4, spaces4, density_settings(regime="random", **SETTINGS))
+    assert np.array_equal(as_sampled.train, split.train)
+    assert row["text_bits"] > training_diversity(corpus4, spaces4, as_sampled, num_cells=10).iloc[0]["text_bits"]

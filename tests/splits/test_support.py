@@ -246,3 +246,8 @@ def test_spaces_of_another_corpus_or_name_are_refused(corpus3, spaces4, corpus4)
     swapped = {"syntactic": spaces4["semantic"], "semantic": spaces4["syntactic"]}
     with pytest.raises(ConfigurationError, match="is a semantic one"):
         support_split(corpus4, swapped, support_settings(Region()))
+
+
+def test_texts_drawn_anew_cannot_be_isolated():
+    with pytest.raises(ConfigurationError, match="an isolated split teaches the texts that it drew"):
+        support_settings(REGIONS["clusters"], isolated=True, policy="random")
