@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from synthlab.presets import NETWORKS, ModelConfig
 
 Builder = Callable[[ModelConfig, Shape], nn.Module]
 _SMALL = Shape(num_patches=2, patch_features=3, vocabulary=5, max_tokens=4)
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _BUILDERS: dict[str, Builder] = dict(zip(NETWORKS, (Decoder, EncoderDecoder), strict=True))
 
 
@@ -68,7 +70,8 @@ def network_identity(config: ModelConfig) -> str:
         raise ConfigurationError(
             f"network {config.network!r} has no source: define it in a file or in a notebook"
         ) from error
-    return hashlib.sha256("\n".join([repr(network), *cells, *sources]).encode()).hexdigest()[:16]
+    described = _ADDRESS.sub("", "\n".join([repr(network), *cells, *sources]))  # which change with every kernel
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
 def _builder(name: str) -> Builder:

@@ -147,6 +147,21 @@ def test_values_that_a_builder_encloses_and_bases_of_its_classes_decide_the_key_
     assert len(set(keys[2:])) == 2 and keys[0] not in keys[2:]
 
 
+def test_addresses_of_what_a_builder_encloses_decide_nothing(recurrent, corpus3, split3):
+    def enclosing(helper):
+        def build(config, shape):
+            return helper(Recurrent(config, shape))
+
+        return build
+
+    keys = set()
+    for helper in [lambda network: network for _ in range(2)]:
+        assert " at 0x" in repr(helper)
+        register_network("recurrent", enclosing(helper))
+        keys.add(run_key(corpus3, split3, recurrent, SHORT))
+    assert len(keys) == 1
+
+
 class Flawed(Recurrent):
     """One flaw at a time."""
 
