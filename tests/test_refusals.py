@@ -170,7 +170,8 @@ def test_a_damaged_checkpoint_is_named(corpus3, split3, tmp_path, monkeypatch, d
     with monkeypatch.context() as patch:
         patch.setattr(module, "program_loss", interrupted)
         module.train(*settings, store=Store(tmp_path), progress=False)
-    (last,) = tmp_path.rglob("last.ckpt")
+    (last,) = tmp_path.rglob("step-000000001.ckpt")
     last.write_bytes(last.read_bytes()[: len(damage) * 2000])
-    with pytest.raises(ArtifactError, match=r"last\.ckpt"):
-        module.train(*settings, store=Store(tmp_path), progress=False)
+    for _ in range(2):  # and again, instead of training anew without a word
+        with pytest.raises(ArtifactError, match=r"step-000000001\.ckpt"):
+            module.train(*settings, store=Store(tmp_path), progress=False)

@@ -110,13 +110,16 @@ def newest(folder: Path, identity: Mapping[str, Any]) -> Path | None:
             if "another run" in str(error):
                 raise
             problems.append(str(error))
-            path.rename(path.with_suffix(".damaged"))  # so that it does not count as one of those kept
             continue
         if problems:
             warnings.warn(f"{problems[0]}; going on from {path.name}", stacklevel=2)
+        for damaged in found[: len(problems)]:  # so that they do not count among those kept
+            damaged.rename(damaged.with_suffix(".damaged"))
         return path
     if problems:
-        raise ArtifactError(f"no checkpoint in {folder} is whole: delete the folder and train again")
+        raise ArtifactError(
+            f"no checkpoint in {folder} is whole: delete the folder and train again ({found[0].name} is the newest)"
+        )
     return None
 
 
