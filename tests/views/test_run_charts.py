@@ -148,3 +148,39 @@ def test_an_outcome_that_never_happened_has_no_bar():
     assert {row["panel"] for row in rows_of(spec)} == {"0 solved, 5 failed"}
     with pytest.raises(ConfigurationError, match="no rows"):
         run_charts.copying_bars(table.assign(num_tasks=0))
+
+
+# ---------------------------------------------------------------- tuning
+
+
+def test_rate_curves_have_a_line_per_model_on_a_log_axis():
+    table = pd.DataFrame({
+        "model": ["32x2"] * 2 + ["64x2"] * 2, "learning_rate": [1e-3, 2e-3] * 2, "final_loss": [6.0, 5.5, 5.0, 5.2],
+        "pass_at_1": [0.1, 0.2, 0.3, 0.25],
+    })  # fmt: skip
+    chart = run_charts.rate_curves(table, "Which rate?", "quick")
+    spec = chart.to_dict()
+    assert spec["title"]["text"] == "Which rate?" and spec["encoding"]["x"]["scale"]["type"] == "log"
+    assert spec["encoding"]["x"]["axis"]["values"] == [1e-3, 2e-3]
+    assert {(r["model"], r["learning_rate"], r["final_loss"]) for r in rows_of(spec)} == set(
+        zip(table["model"], table["learning_rate"], table["final_loss"], strict=True)
+    )
+
+
+def test_variant_dots_keep_their_order_and_mark_the_first():
+    table = pd.DataFrame({
+        "variant": ["default", "floats", "infix"], "pass_at_1": [0.3, 0.4, 0.2], "low": [0.2, 0.3, 0.1],
+        "high": [0.4, 0.5, 0.3],
+    })  # fmt: skip
+    spec = run_charts.variant_dots(table).to_dict()
+    ruled, interval, dots = spec["layer"]
+    assert interval["encoding"]["y"]["sort"] == dots["encoding"]["y"]["sort"] == ["default", "floats", "infix"]
+    data = spec["datasets"][ruled["data"]["name"]]
+    assert [row["variant"] for row in data] == ["default"]
+    assert (interval["encoding"]["x"]["field"], interval["encoding"]["x2"]["field"]) == ("low", "high")
+
+
+@pytest.mark.parametrize("chart", [run_charts.rate_curves, run_charts.variant_dots])
+def test_tables_without_rows_or_columns_are_refused(chart):
+    with pytest.raises(ConfigurationError):
+        chart(pd.DataFrame({"model": []}))
