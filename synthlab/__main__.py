@@ -12,8 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from synthlab.errors import ConfigurationError, SynthlabError
-from synthlab.options import build_parser
-from synthlab.presets import MEASURES
+from synthlab.options import bound_of, build_parser
 
 if TYPE_CHECKING:
     from synthlab.lab import Lab
@@ -69,14 +68,9 @@ def _lab(options: argparse.Namespace) -> Any:
     from synthlab.presets import get_preset
 
     preset = get_preset(options.preset)
-    size, measure = _bound(options) or (preset.max_size, preset.measure)
+    size, measure = bound_of(options) or (preset.max_size, preset.measure)
     preset = replace(preset, grammar=options.grammar, max_size=size, measure=measure)
     return Lab(preset, progress=not options.json)
-
-
-def _bound(options: argparse.Namespace) -> tuple[int, str] | None:
-    """Size and measure asked for, if any."""
-    return next(((getattr(options, m), m) for m in MEASURES if getattr(options, m, None) is not None), None)
 
 
 def _enumerate(options: argparse.Namespace) -> dict[str, Any]:
@@ -102,7 +96,7 @@ def _peak_megabytes() -> float | None:
 
 
 def _required_bound(options: argparse.Namespace) -> tuple[int, str]:
-    bound = _bound(options)
+    bound = bound_of(options)
     assert bound is not None  # the parser requires it
     return bound
 

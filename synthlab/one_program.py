@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from synthlab.errors import ConfigurationError
-from synthlab.presets import MEASURES
+from synthlab.options import bound_of
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(/[0-9]{0,17}[1-9][0-9]{0,17}|\.[0-9]{1,18})?")
 
@@ -76,7 +76,7 @@ def _search(options: argparse.Namespace) -> dict[str, Any]:
     grammar = _grammar(options)
     target = parse(grammar, options.target)
     outputs = grid_codes(grammar, token_matrix([target]))[0]  # all that the solver sees
-    size, measure = next(((getattr(options, m), m) for m in MEASURES if getattr(options, m) is not None), (8, "leaves"))
+    size, measure = bound_of(options) or (8, "leaves")
     found = search_by_enumeration(
         grammar, outputs, Budget(seconds=options.budget_seconds), max_size=size, measure=measure
     )

@@ -71,6 +71,11 @@ def _add_bound(command: Any, text: str, *, required: bool = False) -> None:
         bound.add_argument(f"--{measure}", type=int, default=None, help=f"{text}, in {measure}")
 
 
+def bound_of(options: argparse.Namespace) -> tuple[int, str] | None:
+    """Size and measure asked for, if any."""
+    return next(((getattr(options, m), m) for m in MEASURES if getattr(options, m, None) is not None), None)
+
+
 def _add_program_commands(commands: Any) -> None:
     command = _command(commands, "parse", "read a program in infix or prefix notation")
     command.add_argument("text", help="for example 'x*(y+1)' or '* x + y 1'")
