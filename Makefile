@@ -2,13 +2,14 @@
 
 PYTHON ?= python3
 PRESET ?= quick
+SEEDS ?= 0 1 2
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 READY := .venv/ready
 READY_BENCH := .venv/ready-bench
 
 # Two workers beside OpenMP's own threads would spin on the same cores.
-UNIT := OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1
+UNIT := OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 SYNTHLAB_WORKERS=1
 COVERAGE := --cov=synthlab --cov-branch --cov-report= --cov-fail-under=0
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 # Cells of a notebook must stay in order, so the random order of the unit tests is off.
@@ -20,7 +21,7 @@ ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 help:
 	@echo "make run              the whole data path with PRESET=$(PRESET) (tiny, quick, paper, cluster)"
-	@echo "make results          the same, writing results and executed notebooks back for committing"
+	@echo "make results          the study with SEEDS=$(SEEDS), then the notebooks, written back for committing"
 	@echo "make jupyter          JupyterLab with the notebooks, on this machine only"
 	@echo "make test             style, types, unit tests with coverage, notebooks"
 	@echo "make bench            timings against plain Python, C++ and others, saved to build/bench.json (ONLY=learning ...)"
@@ -40,6 +41,7 @@ run: $(READY)
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m synthlab run $(PRESET)
 
 results: $(READY)
+	@OMP_WAIT_POLICY=passive SYNTHLAB_RESULTS=data/results $(BIN)/python -m synthlab study $(PRESET) --seeds $(SEEDS)
 	@OMP_WAIT_POLICY=passive SYNTHLAB_RESULTS=data/results $(BIN)/python -m synthlab run $(PRESET) --in-place
 
 jupyter: $(READY)

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from synthlab import study_commands
 from synthlab.errors import ConfigurationError, SynthlabError
 from synthlab.options import bound_of, build_parser
+from synthlab.study_commands import lab_of
 
 if TYPE_CHECKING:
     from synthlab.lab import Lab
@@ -61,16 +63,6 @@ def _grammar(options: argparse.Namespace) -> Any:
     from synthlab.language.grammar import get_grammar
 
     return get_grammar(options.grammar)
-
-
-def _lab(options: argparse.Namespace) -> Any:
-    from synthlab.lab import Lab
-    from synthlab.presets import get_preset
-
-    preset = get_preset(options.preset)
-    size, measure = bound_of(options) or (preset.max_size, preset.measure)
-    preset = replace(preset, grammar=options.grammar, max_size=size, measure=measure)
-    return Lab(preset, progress=not options.json)
 
 
 def _enumerate(options: argparse.Namespace) -> dict[str, Any]:
@@ -143,7 +135,7 @@ def _sample(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _embed(options: argparse.Namespace) -> dict[str, Any]:
-    lab = _lab(options)
+    lab = lab_of(options)
     return {
         kind: {"key": s.key, "rows": len(s.coordinates), "axes": s.num_axes,
                "explained": round(float(s.explained.sum()), 4)}
@@ -154,12 +146,13 @@ def _embed(options: argparse.Namespace) -> dict[str, Any]:
 def _split(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.splits.audit import audit_corpus
 
-    lab = _lab(options)
+    lab = lab_of(options)
     split = lab.split(*_split_settings(options, lab))
     audit_corpus(split, lab.corpus).require()
     name = options.name or f"{split.kind}-{split.key}"
     lab.store.name(split, name)
-    parts = {str(row.part): int(row.items) for row in split.frame().itertuples(index=False)}
+    table = split.frame()
+    parts = dict(zip(table["part"].astype(str), table["items"].tolist(), strict=True))
     return {"split": name, "key": split.key, "joint_shift": split.joint_shift, **parts}
 
 
@@ -201,7 +194,7 @@ def _load_split(options: argparse.Namespace, name: str) -> tuple[Any, Any]:
     split = Split.load(Store(), name)
     options.grammar = split.corpus["grammar"]
     setattr(options, split.corpus["measure"], split.corpus["max_size"])
-    return split, _lab(options)
+    return split, lab_of(options)
 
 
 def _audit(options: argparse.Namespace) -> dict[str, Any]:
@@ -302,36 +295,12 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _study(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.study.claims import claims_table
-
-    options.preset = options.study_preset
-    return {"claims": claims_table(_lab(options).claims()).to_dict("records")}
-
-
-def _tune(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.study.tuning import VARIANTS, best_rates
-
-    options.preset = options.tuned_preset
-    chosen = tuple(VARIANTS) if options.variants is None else tuple(options.variants)
-    unknown = [name for name in chosen if name not in VARIANTS]
-    if unknown:
-        raise ConfigurationError(f"unknown variant {unknown[0]!r}: choose from {', '.join(VARIANTS)}")
-    tables = _lab(options).tune(rates=not options.no_rates, variants=chosen)
-    result = {name: table.to_dict("records") for name, table in tables.items()}
-    if "learning-rates" in tables:
-        result["best"] = best_rates(tables["learning-rates"]).to_dict("records")
-    return result
-
-
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.lab import Lab
     from synthlab.notebook_runner import run_notebooks
 
     pages, index = run_notebooks(options.run_preset, only=options.only, in_place=options.in_place)
     seconds = {page.name: round(page.seconds, 1) for page in pages}
-    claims = Lab(options.run_preset).collect_claims().drop(columns=["text", "control"])
-    return {"claims": claims.to_dict("records"), "seconds": seconds, "open": str(index)}
+    return {"seconds": seconds, "open": str(index)}
 
 
 def _verify(options: argparse.Namespace) -> dict[str, Any]:
@@ -352,8 +321,7 @@ _HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "train": _train,
     "evaluate": _evaluate,
     "search": _one_program,
-    "study": _study,
-    "tune": _tune,
+    **study_commands.HANDLERS,
     "run": _run,
     "verify": _verify,
     "parse": _one_program,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -15,32 +15,21 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from synthlab.durable import write_atomically
-from synthlab.errors import ArtifactError
-from synthlab.language.grammar import get_grammar
+from synthlab.errors import ArtifactError, ConfigurationError
 from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
 from synthlab.spaces.projection import Projection, map_frame, program_strata, project, umap_settings
-from synthlab.spaces.semantic import fit_semantic, semantic_settings
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
-from synthlab.spaces.syntactic import fit_syntactic, syntactic_settings
 from synthlab.splits.audit import audit_corpus
 from synthlab.splits.regions import SHAPE, Region
 from synthlab.splits.split import Split
 from synthlab.store import Store, content_key, project_root
-from synthlab.study.claims import Claim, claims_table, density_claim, forced_claim, scaling_claim
-from synthlab.study.runs import (
-    Trial,
-    density_trials,
-    draw_split,
-    flagship_trial,
-    region_settings,
-    run_study,
-    scaling_trials,
-    spaces_read,
-    support_trials,
-)
-from synthlab.study.scaling import scaling_points
-from synthlab.study.tuning import VARIANTS, learning_rate_trials, tuning_table, variant_trials
-from synthlab.universe.corpus import Corpus, build_corpus
+from synthlab.study.designs import flagship_trial, region_settings, study_of, universe_of
+from synthlab.study.study import Study
+from synthlab.study.tables import StudyTables, parquet, preset_key, read_tables, write_tables
+from synthlab.study.trials import draw_split, spaces_read
+from synthlab.study.tuning import VARIANTS, learning_rate_study, tuning_table, variant_study
+from synthlab.study.workspace import Workspace
+from synthlab.universe.corpus import Corpus
 
 if TYPE_CHECKING:
     from synthlab.learning.run import Run
@@ -71,38 +60,28 @@ class Lab:
         self.preset = get_preset(name) if isinstance(name, str) else name
         self.store = store or Store()
         self.progress = progress
+        self.workspace = Workspace(self.store)
 
     # ------------------------------------------------------------ universe and spaces
 
-    @cached_property
+    @property
     def corpus(self) -> Corpus:
         """The enumerated universe."""
-        grammar = get_grammar(self.preset.grammar)
-        size, measure = self.preset.max_size, self.preset.measure
-        key = content_key(Corpus.stage, Corpus.schema, Corpus.describe(grammar, size, measure))
-        return self.store.cached(Corpus, key, lambda: build_corpus(grammar, size, measure=measure))
+        return self.workspace.corpus(universe_of(self.preset))
 
-    @cached_property
+    @property
     def spaces(self) -> dict[str, Space]:
         """Syntactic and semantic space of the universe."""
-        return {
-            SYNTACTIC: self._space(SYNTACTIC, syntactic_settings(), fit_syntactic),
-            SEMANTIC: self._space(SEMANTIC, semantic_settings(), fit_semantic),
-        }
+        return self.spaces_of((SYNTACTIC, SEMANTIC))
 
-    @cached_property
+    @property
     def shape_space(self) -> Space:
         """The syntactic space without labels: what regions of space ``shape`` are cut in."""
-        settings = syntactic_settings(labels="shape")
-        return self._space(SYNTACTIC, settings, lambda corpus: fit_syntactic(corpus, labels="shape"))
+        return self.spaces_of((SHAPE,))[SHAPE]
 
     def spaces_of(self, names: Iterable[str]) -> dict[str, Space]:
         """Spaces by name; those that take no part are not fitted."""
-        return {name: self.shape_space if name == SHAPE else self.spaces[name] for name in names}
-
-    def _space(self, kind: str, settings: dict[str, Any], fit: Any) -> Space:
-        key = content_key(Space.stage, Space.schema, Space.describe(kind, self.corpus.key, settings))
-        return self.store.cached(Space, key, lambda: fit(self.corpus))
+        return self.workspace.spaces(universe_of(self.preset), names)
 
     @cached_property
     def projections(self) -> dict[str, Projection]:
@@ -181,17 +160,67 @@ class Lab:
 
         return read_metrics(run_folder(self.corpus, split, model, training, self.store))
 
-    def study(self, name: str, trials: Sequence[Trial]) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """All trials of a study: results per class, and costs per trial; both are published.
+    # ------------------------------------------------------------ studies
 
-        A preset that needs a GPU shows the committed results where there is none.
+    @cached_property
+    def trials(self) -> Study:
+        """All trials of the preset, in order of importance."""
+        return study_of(self.preset, self.workspace)
+
+    def study(
+        self, *groups: str, rerun: bool = False, minutes: float | None = None, retry: bool = False,
+        workers: int | None = None, executor: Executor | None = None,
+    ) -> StudyTables:  # fmt: skip
+        """Results of the preset's study: the committed ones, or else what is not done yet is run and published.
+
+        Parameters
+        ----------
+        *groups
+            What to run: density, support, scaling; all by default.
+        rerun
+            Run even if results of the same settings are committed.
+        minutes, retry, workers, executor
+            As in `Study.run`.
+
+        Returns
+        -------
+        StudyTables
+            All that is done, of every group. A preset that needs a GPU shows the committed results of `quick` where
+            there is neither a GPU nor results of its own; their `provenance` says so.
+
+        Raises
+        ------
+        ArtifactError
+            If there are no results to show, or they are damaged or of another version.
         """
-        if self.preset.needs_gpu and not has_gpu():
-            return self.published(name)[0], self.published(f"{name}-costs")[0]
-        results, costs = run_study(self.corpus, self.spaces, self.store, trials, progress=self.progress)
-        self.publish(name, results)
-        self.publish(f"{name}-costs", costs)
-        return results, costs
+        if not rerun and (found := self._committed_study()) is not None:
+            return found
+        if self.preset.needs_gpu and not has_gpu() and not rerun:
+            return read_tables(self._results_folder("quick"))
+        study = self.trials.of(*groups) if groups else self.trials
+        study.run(
+            self.workspace, executor=executor, workers=workers, minutes=minutes, retry=retry, progress=self.progress
+        )
+        tables = self.trials.tables(self.store)
+        self.publish_study(tables)
+        return tables
+
+    def _committed_study(self) -> StudyTables | None:
+        """Committed tables of this preset, if they come from the same settings."""
+        folder = self._results_folder(self.preset.name)
+        if not (folder / "study.json").exists():
+            return None
+        tables = read_tables(folder)
+        return tables if tables.provenance.get("preset_key") == preset_key(self.preset) else None
+
+    def _results_folder(self, preset: str) -> Path:
+        return project_root() / "data" / "results" / preset
+
+    def publish_study(self, tables: StudyTables) -> list[Path]:
+        """Write the tables of a study below `output_folder`, with what made them."""
+        devices = sorted(tables.trials["device"].unique()) if len(tables.trials) else []
+        about = self.provenance() | {"preset_key": preset_key(self.preset), "devices": devices}
+        return write_tables(tables, self.output_folder, about)
 
     def tune(self, *, rates: bool = True, variants: Sequence[str] = tuple(VARIANTS)) -> dict[str, pd.DataFrame]:
         """Measure learning rates by model size, and variants of the model; tables are published.
@@ -202,42 +231,44 @@ class Lab:
             ``learning-rates`` and ``variants``, from `study.tuning.tuning_table`; for another grammar than the
             polynomial one the names end with it.
         """
-        asked: dict[str, tuple[list[Trial], tuple[str, ...], tuple[str, ...]]] = {}
+        asked: dict[str, tuple[Study, tuple[str, ...], tuple[str, ...]]] = {}
         if rates:
-            asked["learning-rates"] = (
-                learning_rate_trials(self.preset), ("model", "width", "learning_rate"), ()
-            )  # fmt: skip
+            asked["learning-rates"] = learning_rate_study(self.preset), ("model", "width", "learning_rate"), ()
         if variants:
-            asked["variants"] = variant_trials(self.preset, variants), ("variant",), ("seed",)
-        tables = {}
-        for name, (trials, by, levels) in asked.items():
-            found = run_study(self.corpus, self.spaces, self.store, trials, progress=self.progress)
-            tables[name] = tuning_table(*found, by, levels)
+            asked["variants"] = variant_study(self.preset, variants), ("variant",), ("seed",)
+        published = {}
+        for name, (study, by, levels) in asked.items():
+            tables = study.run(self.workspace, progress=self.progress)
+            if len(tables.failures):
+                raise ConfigurationError(f"{tables.failures['reason'].iloc[0]} ({len(tables.failures)} trials failed)")
+            results = tables.results[name].merge(study.frame().drop(columns="group"), on="trial")
+            published[name] = tuning_table(results, tables.of(name), by, levels)
             suffix = "" if self.preset.grammar == "polynomial" else f"-{self.preset.grammar}"
-            self.publish(name + suffix, tables[name])
-        return tables
+            self.publish(name + suffix, published[name])
+        return published
 
-    def claims(self) -> list[Claim]:
-        """Density, support and scaling studies of the preset, and the claims they test."""
-        density, _ = self.study("density", density_trials(self.preset))
-        support, _ = self.study("support", support_trials(self.preset))
-        results, costs = self.study("scaling", scaling_trials(self.preset))
-        return [
-            density_claim(density),
-            forced_claim(support, SYNTACTIC),
-            forced_claim(support, SEMANTIC),
-            scaling_claim(scaling_points(results, costs), "matched_id"),
-        ]
+    def claims(self, tables: StudyTables | None = None) -> pd.DataFrame:
+        """The family of claims on a study (this preset's by default), with one verdict each; published."""
+        from synthlab.study import claims
+
+        tables = self.study() if tables is None else tables
+        about = {"exploratory": self.preset.exploratory, "trials": sorted(tables.trials["trial"])}
+        made_from = content_key("claims", claims.SCHEMA, about)
+        for folder in (self.output_folder, self._results_folder(self.preset.name)):
+            path = folder / "claims.json"
+            if path.exists() and json.loads(path.read_bytes()).get("made_from") == made_from:
+                return pd.read_parquet(path.with_suffix(".parquet"))
+        table = claims.judged(tables, exploratory=self.preset.exploratory)
+        self.publish("claims", table, made_from=made_from)
+        return table
 
     # ------------------------------------------------------------ results
 
-    def publish(self, name: str, frame: pd.DataFrame) -> Path:
-        """Write a result table with its provenance below `build/results` or ``$SYNTHLAB_RESULTS``."""
+    def publish(self, name: str, frame: pd.DataFrame, **about: Any) -> Path:
+        """Write a result table and what made it below `build/results` or ``$SYNTHLAB_RESULTS``."""
         path = self.output_folder / f"{name}.parquet"
-        buffer = io.BytesIO()
-        frame.to_parquet(buffer, index=False, compression="zstd")
-        write_atomically(path, buffer.getvalue())
-        write_atomically(path.with_suffix(".json"), json.dumps(self.provenance(), indent=1).encode())
+        write_atomically(path, parquet(frame))
+        write_atomically(path.with_suffix(".json"), json.dumps(self.provenance() | about, indent=1).encode())
         return path
 
     @property
@@ -260,7 +291,7 @@ class Lab:
 
     def _published_path(self, file_name: str) -> Path:
         for preset in (self.preset.name, "quick"):
-            path = project_root() / "data" / "results" / preset / file_name
+            path = self._results_folder(preset) / file_name
             if path.exists():
                 return path
         raise ArtifactError(f"no committed result {file_name!r}: run the notebook that makes it")
@@ -274,13 +305,6 @@ class Lab:
             "python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
             "versions": {p: version(p) for p in packages},
         }  # fmt: skip
-
-    def collect_claims(self) -> pd.DataFrame:
-        """All claims that the notebooks of this preset have published so far, as one published table."""
-        tables = [pd.read_parquet(path) for path in sorted(self.output_folder.glob("claims-*.parquet"))]
-        claims = pd.concat([claims_table([]), *tables], ignore_index=True)
-        self.publish("claims", claims)
-        return claims
 
     def publish_checkpoint(self, run: Run) -> Path:
         """Write a run's weights in half precision beside the results, small enough to commit."""

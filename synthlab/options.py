@@ -23,6 +23,10 @@ The stages, in order:
   search      find a program for given outputs without a model
   study       all runs of a preset, and the claims they test
   tune        learning rates by model size, and variants of the model
+  export      every figure, table and model card of a study as files
+  score       grade the predictions of any system on the frozen benchmark
+  prompts     the tasks of the benchmark as text for systems that read text
+  predict     what a model or a search of synthlab answers to the benchmark
   run         execute all notebooks into build/ and link the pages
   verify      rehash everything in the store
 One program at a time: parse, same, eval, pqgram."""
@@ -47,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_split_commands(commands)
     _add_learning_commands(commands)
     _add_whole_commands(commands)
+    _add_benchmark_commands(commands)
     return parser
 
 
@@ -179,16 +184,57 @@ def _add_learning_commands(commands: Any) -> None:
 
 
 def _add_whole_commands(commands: Any) -> None:
-    command = _command(commands, "study", "run all trials of a preset and test the claims")
+    command = _command(commands, "study", "run the trials of a preset that are not done, and test the claims")
     command.add_argument("study_preset", metavar="PRESET", nargs="?", default="quick")
     _add_bound(command, "size of the universe; the preset's by default")
+    command.add_argument("--plan", action="store_true", help="only say what would run, and what that takes")
+    command.add_argument(
+        "--tflops", type=float, default=None, help="plan for a machine of so many 1e12 operations a second"
+    )
+    command.add_argument("--groups", nargs="*", default=[], help="density, support, scaling; all by default")
+    command.add_argument("--seeds", type=int, nargs="*", default=[], help="the preset's by default")
+    command.add_argument("--minutes", type=float, default=None, help="end this slice after so long; run again to go on")
+    command.add_argument(
+        "--workers", type=int, default=None, help="trials at a time; one per core by default, 1 on a GPU"
+    )
+    command.add_argument("--retry", action="store_true", help="try again what was refused because of its settings")
+    command.add_argument("--pack", metavar="FOLDER", help="write the outcomes of what is done into zip files")
+    command.add_argument(
+        "--merge", metavar="FILE", nargs="*", default=[], help="first take in outcomes of other machines"
+    )
     command = _command(commands, "tune", "measure learning rates by model size, and variants of the model")
     command.add_argument("tuned_preset", metavar="PRESET", nargs="?", default="quick")
     _add_bound(command, "size of the universe; the preset's by default")
     command.add_argument("--no-rates", action="store_true", help="leave the learning rates out")
     command.add_argument("--variants", nargs="*", default=None, help="which variants; all by default")
+    command = _command(commands, "export", "write every figure, table and model card of a study")
+    command.add_argument("exported_preset", metavar="PRESET", nargs="?", default="quick")
+    command.add_argument("--to", metavar="FOLDER", default="build/export")
     command = _command(commands, "run", "execute the notebooks in order into build/ and link the pages")
     command.add_argument("run_preset", metavar="PRESET", nargs="?", default="quick")
     command.add_argument("--only", default="", help="prefix of the notebooks to run, for example 03")
     command.add_argument("--in-place", action="store_true", help="also write the executed notebooks back")
     _command(commands, "verify", "rehash everything in the store; exit code 1 if anything is damaged")
+
+
+def _add_benchmark_commands(commands: Any) -> None:
+    command = _command(commands, "score", "grade predictions (JSON lines or Parquet: task, rank, program)")
+    command.add_argument("file", help="predictions; data/results/benchmark/README.md says how they are written")
+    command.add_argument("--extra-size", type=int, default=0, help="how much larger than the bound an answer may be")
+    command.add_argument("--record", action="store_true", help="add the scores to those kept beside the benchmark")
+    command.add_argument("--beside", action="store_true", help="also print the scores kept there")
+    command = _command(commands, "prompts", "write the tasks of one split of the benchmark as text, one JSON line each")
+    command.add_argument("file")
+    command.add_argument("--split", required=True, help="for example polynomial-root")
+    command.add_argument("--parts", nargs="*", default=None, help="id, forced, ...; all by default")
+    command.add_argument("--examples", type=int, default=0, help="solved training programs before every task")
+    command.add_argument("--seed", type=int, default=0)
+    command = _command(commands, "predict", "train on a split of the benchmark and write what the model answers")
+    command.add_argument("file", help="predictions, as .jsonl or .parquet")
+    command.add_argument("--split", required=True, help="for example polynomial-root")
+    command.add_argument("--model", default="64x2", help="<width>x<layers>, at the measured rate of its width")
+    command.add_argument("--steps", type=int, default=5000)
+    command.add_argument("--batch-size", type=int, default=128)
+    command.add_argument("--beam", type=int, default=0, help="so many candidates of a beam instead of the greedy one")
+    command.add_argument("--programs", type=int, default=None, help="enumerate at most so many programs a task instead")
+    command.add_argument("--seed", type=int, default=0)

@@ -185,11 +185,18 @@ LEARNING_RATES = ((32, 1.6e-2), (64, 8e-3), (128, 2e-3))
 
 
 def tuned_learning_rate(width: int) -> float:
-    """Measured learning rate of the nearest width, geometrically; beyond the widest, falling with the width."""
+    """Measured learning rate, between measured widths on a straight line in logarithms; beyond, falling with the width.
+
+    Narrower models than measured take the rate of the narrowest.
+    """
     widest, rate = LEARNING_RATES[-1]
     if width > widest:
         return rate * widest / width
-    return min(LEARNING_RATES, key=lambda measured: abs(math.log(measured[0] / width)))[1]
+    widths, rates = ([math.log(pair[k]) for pair in LEARNING_RATES] for k in (0, 1))
+    place = math.log(max(width, LEARNING_RATES[0][0]))
+    k = max(1, next(k for k, known in enumerate(widths) if place <= known + 1e-12))
+    share = (place - widths[k - 1]) / (widths[k] - widths[k - 1])
+    return float(f"{math.exp(rates[k - 1] + share * (rates[k] - rates[k - 1])):.3g}")
 
 
 MODELS = tuple(
@@ -214,6 +221,17 @@ class Preset:
         Points drawn on each UMAP map.
     regions
         Held-out regions as keyword arguments of `splits.regions.Region`; the first is the flagship's.
+    num_regions, region_mass, region_clusters
+        Further regions of equal mass that every seed draws in either metric space: how many, which share of
+        programs (syntactic) or classes (semantic) each holds out, and of how many clusters they are unions.
+    isolated, shapes
+        How many of the drawn regions are also held out in isolated splits (per space), and in the space without
+        labels.
+    variants, root_variants
+        Variants of model and targets (`study.designs.VARIANTS`) that are trained on the first drawn syntactic
+        region, and on the first of `regions`.
+    further_grammars
+        Other universes in which regions are drawn: grammar and largest size.
     reserved
         Share of classes reserved in support splits.
     support_regime, support_train
@@ -224,8 +242,12 @@ class Preset:
         Model and training of the many runs of notebooks 05 and 06.
     density_train, num_cells
         Training programs and cells of the density regimes.
-    scaling_models, scaling
-        Model sizes of notebook 07 and their training.
+    crossed_regimes, cell_counts, random_sizes
+        Regimes whose targets are also the minimal texts; further numbers of cells for the regime dual; further
+        numbers of training programs for the regime random.
+    scaling_models, scaling, scaling_sizes
+        Model sizes of notebook 07, their training, and the numbers of training programs they are crossed with (None
+        for the preset's).
     seeds
         Seeds of the many runs.
     num_test
@@ -238,6 +260,8 @@ class Preset:
         Sizes and rates that `study.tuning.learning_rate_trials` crosses.
     variant_seeds
         Seeds of every variant of `study.tuning.variant_trials`.
+    exploratory
+        Whether its verdicts are marked as exploratory whatever the number of seeds: short runs, a small universe.
     needs_gpu
         Whether notebooks show committed results instead of training where no GPU is found.
     """
@@ -248,14 +272,16 @@ class Preset:
     measure: str = "leaves"
     map_points: int = 3000
     regions: tuple[dict[str, Any], ...] = field(
-        default_factory=lambda: (
-            {"space": "syntactic", "rule": "root", "root": "*"},
-            {"space": "syntactic", "rule": "cluster"},
-            {"space": "syntactic", "rule": "quantile", "axis": 1},
-            {"space": "semantic", "rule": "cluster"},
-            {"space": "semantic", "rule": "quantile", "axis": 0},
-        )
+        default_factory=lambda: ({"space": "syntactic", "rule": "root", "root": "*"},)
     )
+    num_regions: int = 0
+    region_mass: float = 0.3
+    region_clusters: int = 40
+    isolated: int = 0
+    shapes: int = 0
+    variants: tuple[str, ...] = ()
+    root_variants: tuple[str, ...] = ()
+    further_grammars: tuple[tuple[str, int], ...] = ()
     reserved: float = 0.15
     support_regime: str = "random"
     support_train: int | None = None
@@ -265,8 +291,12 @@ class Preset:
     short: TrainingConfig = TrainingConfig()
     density_train: int = 10_000
     num_cells: int = 100
+    crossed_regimes: tuple[str, ...] = ()
+    cell_counts: tuple[int, ...] = ()
+    random_sizes: tuple[int, ...] = ()
     scaling_models: tuple[ModelConfig, ...] = ()
     scaling: TrainingConfig = TrainingConfig()
+    scaling_sizes: tuple[int | None, ...] = (None,)
     seeds: tuple[int, ...] = (0,)
     num_test: int = 1000
     num_samples: int = 16
@@ -275,7 +305,11 @@ class Preset:
     tuned_models: tuple[ModelConfig, ...] = ()
     learning_rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
     variant_seeds: int = 3
+    exploratory: bool = False
     needs_gpu: bool = False
+
+
+_REGIMES = ("random", "syntactic", "semantic", "dual")
 
 
 def tiny() -> Preset:
@@ -284,39 +318,48 @@ def tiny() -> Preset:
     sizes = tuple(ModelConfig(width=w, layers=1, heads=2) for w in (8, 16, 24, 32))
     return replace(
         quick(), name="tiny", map_points=400, flagship_model=ModelConfig(width=32, layers=1), flagship=short,
-        model=ModelConfig(width=16, layers=1), short=short, scaling_models=sizes, scaling=short, seeds=(0,),
-        num_test=200, num_samples=4, search_seconds=0.5, search_tasks=10, tuned_models=sizes[:2],
-        learning_rates=(2e-3, 8e-3), variant_seeds=1,
+        model=ModelConfig(width=16, layers=1), short=short, scaling_models=sizes, scaling=short, num_test=200,
+        num_regions=1, isolated=0, shapes=0, variants=("postfix",), root_variants=(), further_grammars=(),
+        crossed_regimes=("dual",), cell_counts=(), random_sizes=(), num_samples=4, search_seconds=0.5,
+        search_tasks=10, tuned_models=sizes[:2], learning_rates=(2e-3, 8e-3), variant_seeds=1,
     )  # fmt: skip
 
 
 def quick() -> Preset:
-    """Two CPU cores, a quarter of an hour; everything but the flagship run is exploratory.
+    """Two CPU cores, a study of eight minutes a seed, exploratory.
 
     A quarter of the classes is reserved instead of 15 %, so that over 300 of 2,217 remain as ID test; the
     programs of support splits are drawn equally from all classes, since their tests are.
     """
-    sizes = tuple(ModelConfig(width=w, layers=n) for w, n in ((16, 1), (32, 1), (32, 2), (64, 2), (96, 3)))
+    names = ("16x1", "32x1", "32x2", "48x2", "64x2", "96x2")
     short = TrainingConfig(num_steps=800, batch_size=128, learning_rate=4e-3, num_checks=2)
     return Preset(
         name="quick", reserved=0.25, flagship_model=ModelConfig(width=64, layers=2),
         flagship=TrainingConfig(num_steps=5000, batch_size=128, learning_rate=4e-3), support_regime="class",
-        support_train=20_000, model=ModelConfig(width=64, layers=2), short=short, scaling_models=sizes, scaling=short,
+        support_train=20_000, model=ModelConfig(width=64, layers=2), short=short,
+        scaling_models=tuple(map(ModelConfig.parse, names)), scaling=short, num_regions=2,
+        isolated=1, shapes=1, variants=("postfix", "floats", "minimal inside the support"),
+        root_variants=("postfix", "room"), further_grammars=(("rational", 4),), crossed_regimes=("random", "dual"),
+        cell_counts=(400,), random_sizes=(40_000,), exploratory=True,
         tuned_models=tuple(ModelConfig.parse(name) for name in ("32x2", "64x2", "128x3")),
     )  # fmt: skip
 
 
 def paper() -> Preset:
-    """One GPU: the universe of 3.63 million programs, three seeds."""
+    """One GPU: the universe of 3.63 million programs, three seeds, twelve regions of equal mass per space."""
     sizes = MODELS[:-1]
+    short = TrainingConfig(num_steps=2500, batch_size=2048, learning_rate=1e-3)
+    variants = ("postfix", "infix", "room", "floats", "encoder-decoder", "minimal inside the support", "random")
     return Preset(
         name="paper", max_size=5, map_points=20_000, flagship_model=ModelConfig(width=256, layers=6),
-        flagship=TrainingConfig(num_steps=6000, batch_size=2048, learning_rate=1e-3),
-        model=ModelConfig(width=256, layers=6), density_train=50_000,
-        short=TrainingConfig(num_steps=2500, batch_size=2048, learning_rate=1e-3), num_cells=1000, scaling_models=sizes,
-        scaling=TrainingConfig(num_steps=2500, batch_size=2048, learning_rate=1e-3), seeds=(0, 1, 2), num_test=2000,
-        num_samples=64, search_tasks=500, needs_gpu=True, tuned_models=sizes,
-        learning_rates=(2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
+        flagship=TrainingConfig(num_steps=6000, batch_size=2048, learning_rate=1e-3), support_train=200_000,
+        model=ModelConfig(width=256, layers=6), density_train=50_000, short=short, num_cells=1000,
+        scaling_models=sizes, scaling=short, scaling_sizes=(None, 50_000, 1_000_000), seeds=(0, 1, 2),
+        regions=tuple({"space": "syntactic", "rule": "root", "root": root} for root in "*+-"), num_regions=4,
+        isolated=2, shapes=2, variants=variants, root_variants=("postfix", "room"),
+        further_grammars=(("rational", 4),), crossed_regimes=_REGIMES, cell_counts=(100, 3000),
+        random_sizes=(100_000, 200_000, 400_000, 800_000), num_test=2000, num_samples=64, search_tasks=500,
+        needs_gpu=True, tuned_models=sizes, learning_rates=(2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
     )  # fmt: skip
 
 

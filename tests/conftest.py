@@ -1,5 +1,6 @@
 """Universes and spaces that many tests read and none changes."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parent))  # for `naive`, `brute`, `disks` and `languages`
+
+os.environ.setdefault("SYNTHLAB_WORKERS", "1")  # tests start no processes that they do not ask for
 
 from synthlab.language.grammar import POLYNOMIAL, RATIONAL
 from synthlab.presets import ModelConfig, TrainingConfig, get_preset

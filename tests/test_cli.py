@@ -13,13 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from synthlab import lab as lab_module
 from synthlab import notebook_runner
 from synthlab.__main__ import main
 from synthlab.learning.run import Run
 from synthlab.presets import ModelConfig, tuned_learning_rate
 from synthlab.store import Store
-from synthlab.study.claims import Claim
 
 STAGES = [
     "enumerate", "sample", "embed", "split", "audit", "shift", "train", "evaluate", "search", "study", "tune", "run",
@@ -387,11 +385,32 @@ def test_verify_finds_one_flipped_bit(ask, filled):
     assert damaged["passed"] is False and len(damaged["problems"]) == 1 and str(payload) in damaged["problems"][0]
 
 
-def test_study_reports_the_claims(ask, empty, monkeypatch):
-    claim = Claim("density", "text", "0.1 [0.0, 0.2]", "n/a", "open", "control", 2, 10)
-    monkeypatch.setattr(lab_module.Lab, "claims", lambda self: [claim] * (self.preset.name == "tiny"))
-    (row,) = ask("study", "tiny")["claims"]
-    assert (row["name"], row["verdict"], row["num_tasks"]) == ("density", "open", 10)
+@pytest.fixture
+def two_trials(monkeypatch, small_preset):
+    """A study of two trials that differ by their regime."""
+    preset = replace(
+        small_preset, num_regions=0, regions=small_preset.regions[:1], variants=(), crossed_regimes=(),
+        scaling_models=(ModelConfig(width=8, layers=1, heads=2),), max_size=3,
+    )  # fmt: skip
+    monkeypatch.setattr("synthlab.presets.get_preset", lambda name: preset)
+
+
+def test_a_study_is_planned_run_in_groups_packed_and_merged(ask, empty, two_trials, monkeypatch, tmp_path):
+    monkeypatch.setenv("SYNTHLAB_RESULTS", str(empty / "results"))
+    groups = ["--groups", "support", "scaling"]
+    plan = ask("study", "tiny", "--leaves", 3, "--plan", *groups)
+    assert [row["state"] for row in plan["trials"]] == ["open", "open"] and "2 of 2 trials to run" in plan["summary"]
+    assert not (empty / "run").exists()
+    faster = ask("study", "tiny", "--leaves", 3, "--plan", "--tflops", 1e-6, *groups)["trials"]
+    assert faster[0]["minutes"] == pytest.approx(faster[0]["flops"] / 1e6 / 60)
+    done = ask("study", "tiny", "--leaves", 3, *groups, "--pack", tmp_path / "packs")
+    assert (done["done"], done["failed"], done["open"], done["failures"]) == (2, 0, 0, [])
+    assert all({"name", "verdict", "p_holm"} <= set(row) for row in done["claims"])
+    assert (empty / "results" / "tiny" / "study-support.parquet").exists()
+    (packed,) = done["packed"]
+    monkeypatch.setenv("SYNTHLAB_STORE", str(tmp_path / "other"))
+    merged = ask("study", "tiny", "--leaves", 3, "--plan", *groups, "--merge", packed)
+    assert merged["merged"] == 2 and [row["state"] for row in merged["trials"]] == ["done", "done"]
 
 
 def test_run_links_the_pages(ask, empty, monkeypatch):
@@ -403,7 +422,7 @@ def test_run_links_the_pages(ask, empty, monkeypatch):
 
     monkeypatch.setattr(notebook_runner, "run_notebooks", run)
     found = ask("run", "tiny", "--only", "03")
-    assert found["seconds"] == {"03_x": 1.3} and found["open"].endswith("index.html") and found["claims"] == []
+    assert found["seconds"] == {"03_x": 1.3} and found["open"].endswith("index.html")
     assert asked == [("tiny", "03", False)]
 
 

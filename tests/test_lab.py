@@ -2,14 +2,13 @@
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from synthlab import lab as module
-from synthlab.errors import ArtifactError, SplitError
+from synthlab.errors import ArtifactError, ConfigurationError, SplitError
 from synthlab.lab import Lab
 from synthlab.learning import evaluation
 from synthlab.presets import get_preset
@@ -17,7 +16,9 @@ from synthlab.spaces.projection import Projection, umap_settings
 from synthlab.splits.regions import Region
 from synthlab.splits.split import Split
 from synthlab.store import Store
-from synthlab.study.runs import flagship_trial, support_trials
+from synthlab.study import workspace
+from synthlab.study.designs import flagship_trial
+from synthlab.study.tables import read_tables
 from synthlab.universe.corpus import Corpus
 
 
@@ -47,7 +48,7 @@ def test_the_universe_and_its_spaces_are_made_once(lab, small_lab, monkeypatch):
     shapes = {kind: space.coordinates.shape[0] for kind, space in small_lab.spaces.items()}
     assert shapes == {"syntactic": 2330, "semantic": 278}
     for name in ("build_corpus", "fit_syntactic", "fit_semantic"):
-        monkeypatch.setattr(module, name, raising)
+        monkeypatch.setattr(workspace, name, raising)
     assert lab.corpus.key == small_lab.corpus.key and Corpus.load(lab.store, lab.corpus.key).num_classes == 278
     for kind, space in lab.spaces.items():
         assert np.array_equal(space.coordinates, small_lab.spaces[kind].coordinates, equal_nan=True)
@@ -167,69 +168,84 @@ def test_a_committed_checkpoint_answers_like_its_run(lab, small_preset, checkout
         np.testing.assert_allclose(weight, run.model().state_dict()[name], rtol=1e-3, atol=1e-5)
 
 
-def test_claims_of_all_studies_become_one_table(lab, checkout):
-    assert lab.collect_claims().empty
-    row = {"name": "a", "text": "t", "points": "p", "relative": "r", "verdict": "open", "control": "c", "num_runs": 1}
-    for name in ("b", "a"):
-        lab.publish(f"claims-{name}", pd.DataFrame([row | {"name": name, "num_tasks": 2}]))
-    assert lab.collect_claims()["name"].tolist() == ["a", "b"]
-    assert lab.published("claims")[0]["name"].tolist() == ["a", "b"]
-
-
 # ---------------------------------------------------------------- studies
 
 
-def test_a_study_runs_publishes_and_is_not_repeated(lab, small_preset, checkout, monkeypatch):
-    trials = support_trials(small_preset)[:2]
-    results, costs = lab.study("support", trials)
-    assert results["region"].unique().tolist() == [t.tags["region"] for t in trials] and len(costs) == 2
-    assert lab.published("support")[0].equals(results) and lab.published("support-costs")[0].equals(costs)
+@pytest.fixture(scope="session")
+def studied(small_preset, small_lab):
+    """A small preset whose study was run, and its tables."""
+    from synthlab.presets import ModelConfig
+
+    preset = replace(
+        small_preset, num_regions=0, regions=small_preset.regions[:1], variants=(), crossed_regimes=(),
+        scaling_models=(ModelConfig(width=8, layers=1, heads=2),),
+    )  # fmt: skip
+    done = Lab(preset, store=small_lab.store, progress=False)
+    return preset, done.trials.run(done.workspace, progress=False)
+
+
+def same(one, other):
+    assert sorted(one.trials["trial"]) == sorted(other.trials["trial"])
+    for group, table in one.results.items():
+        assert other.results[group].equals(table)
+
+
+def test_a_study_runs_publishes_and_is_not_repeated(studied, small_lab, checkout, monkeypatch):
+    preset, expected = studied
+    lab = Lab(preset, store=small_lab.store, progress=False)
     monkeypatch.setattr(evaluation, "train", raising)
-    again, _ = lab.study("support", trials)
-    assert again.equals(results)
+    found = lab.study()
+    same(found, expected)
+    folder = checkout / "data" / "results" / "tiny"
+    written = read_tables(folder)
+    same(written, expected)
+    assert written.provenance["devices"] == sorted(set(expected.trials["device"]))
+    assert set(found.results) == {"density", "support", "scaling"} and len(found.failures) == 0
 
 
-def test_without_a_gpu_the_paper_shows_committed_results(lab, small_preset, checkout, monkeypatch):
+def test_committed_results_of_the_same_settings_are_shown_and_others_are_not(studied, small_lab, checkout, store):
+    preset, expected = studied
+    Lab(preset, store=small_lab.store, progress=False).study()
+    elsewhere = Lab(replace(preset, seeds=(0, 1)), store=store, progress=False)
+    same(elsewhere.study(), expected)  # more seeds belong to the same study, and nothing is trained for them
+    assert not (store.root / "run").exists() and not (store.root / "corpus").exists()
+    changed = Lab(replace(preset, num_test=29), store=store, progress=False)
+    assert changed._committed_study() is None
+
+
+def test_asking_again_for_a_group_runs_that_group_alone(studied, small_lab, checkout):
+    preset, _ = studied
+    lab = Lab(replace(preset, num_test=28), store=Store(small_lab.store.root), progress=False)
+    assert set(lab.study("density").results) == {"density"}
+    with pytest.raises(ConfigurationError, match="no group 'mcd': choose from density, support, scaling"):
+        lab.study("mcd", rerun=True)
+
+
+def test_without_a_gpu_the_paper_shows_results_of_quick_and_says_so(studied, small_lab, checkout, monkeypatch):
+    preset, expected = studied
     monkeypatch.setattr(module, "has_gpu", lambda: False)
-    monkeypatch.setattr(module, "run_study", raising)
-    paper = Lab(replace(small_preset, name="paper", needs_gpu=True), store=lab.store, progress=False)
-    with pytest.raises(ArtifactError, match=r"no committed result 'support.parquet': run the notebook that makes it"):
-        paper.study("support", [])
-    paper.publish("support", pd.DataFrame({"n": [1, 2]}))
-    paper.publish("support-costs", pd.DataFrame({"flops": [7]}))
-    results, costs = paper.study("support", [])
-    assert (results["n"].tolist(), costs["flops"].tolist()) == ([1, 2], [7])
+    paper = Lab(replace(preset, name="paper", needs_gpu=True), store=small_lab.store, progress=False)
+    with pytest.raises(ArtifactError, match=r"no study in .*quick: run `python -m synthlab study quick`"):
+        paper.study()
+    Lab(replace(preset, name="quick"), store=small_lab.store, progress=False).study()
+    found = paper.study()
+    same(found, expected)
+    assert found.provenance["preset"] == "quick"
 
 
-def test_with_a_gpu_the_paper_runs(lab, small_preset, checkout, monkeypatch):
-    monkeypatch.setattr(module, "has_gpu", lambda: True)
-    made = SimpleNamespace(trials=None)
+def test_claims_are_published_and_read_again_with_their_study(studied, small_lab, checkout, monkeypatch):
+    from synthlab.study import claims
 
-    def study(corpus, spaces, store, trials, *, progress):
-        made.trials = trials
-        return pd.DataFrame({"n": [3]}), pd.DataFrame({"flops": [1]})
-
-    monkeypatch.setattr(module, "run_study", study)
-    paper = Lab(replace(small_preset, name="paper", needs_gpu=True), store=lab.store, progress=False)
-    assert paper.study("support", ["trial"])[0]["n"].tolist() == [3] and made.trials == ["trial"]
-
-
-def test_the_claims_are_those_of_the_three_studies(lab, monkeypatch):
-    asked = []
-
-    def study(self, name, trials):
-        asked.append((name, len(trials)))
-        flops = {trial.model.name: 10.0**k for k, trial in enumerate(trials)}
-        rows = [
-            {**t.tags, "part": part, "class_id": n, "solved": n < 5 + k}
-            for k, t in enumerate(trials) for part in ("class", "matched_id", "matched_forced") for n in range(10)
-        ]  # fmt: skip
-        costs = [{**t.tags, "flops": flops[t.model.name], "parameters": 1} for t in trials]
-        return pd.DataFrame(rows), pd.DataFrame(costs)
-
-    monkeypatch.setattr(Lab, "study", study)
-    claims = lab.claims()
-    assert asked == [("density", 5), ("support", 5), ("scaling", 4)]
-    assert [c.name for c in claims] == ["density", "support, syntactic", "support, semantic", "scaling"]
-    assert [c.num_runs for c in claims] == [2, 3, 2, 4]
-    assert claims[3].points == "0.100 per decade"
+    preset, tables = studied
+    lab = Lab(preset, store=small_lab.store, progress=False)
+    found = lab.claims(tables)
+    assert found["name"].is_unique and set(found["verdict"].str.split(" (", regex=False).str[0]) <= {
+        "supported",
+        "not supported",
+        "undecided",
+    }
+    monkeypatch.setattr(claims, "judged", raising)
+    assert lab.claims(tables).equals(found)
+    fewer = replace(tables, trials=tables.trials.iloc[1:])
+    with pytest.raises(AssertionError, match="made again"):
+        lab.claims(fewer)

@@ -7,7 +7,9 @@ import pytest
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import get_grammar
 from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
+from synthlab.splits.density import REGIMES
 from synthlab.splits.regions import Region
+from synthlab.study.designs import VARIANTS
 from synthlab.study.scaling import MIN_POINTS
 
 NAMES = ["tiny", "quick", "paper", "cluster"]
@@ -33,9 +35,11 @@ def test_a_preset_has_enough_sizes_for_a_scaling_fit(name):
 
 
 @by_name
-def test_a_preset_has_regions_of_both_spaces_and_asks_for_no_more_than_it_can(name):
+def test_a_preset_asks_for_no_more_than_it_can(name):
     preset = get_preset(name)
-    assert {region["space"] for region in preset.regions} == {"syntactic", "semantic"}
+    assert preset.num_regions >= max(1, preset.isolated) and {*preset.variants, *preset.root_variants} <= set(VARIANTS)
+    assert {*preset.crossed_regimes} <= set(REGIMES) and len(set(preset.scaling_sizes)) == len(preset.scaling_sizes)
+    assert all(get_grammar(grammar).name == grammar for grammar, _ in preset.further_grammars)
     assert 0 < preset.reserved < 1 and preset.num_test >= 1 and preset.num_samples > 1 and len(preset.seeds) >= 1
 
 

@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch.nn import functional as F
 
 from synthlab.assessment.ceiling import ceiling
 from synthlab.assessment.correctness import SOLVED, STATUSES, Evaluation, check
 from synthlab.assessment.metrics import weighted_mean
-from synthlab.assessment.tasks import tasks_by_part
+from synthlab.assessment.tasks import Tasks, tasks_by_part
 from synthlab.errors import ConfigurationError, SplitError
+from synthlab.learning.batches import written
 from synthlab.learning.decoding import decode, first_token_probabilities
+from synthlab.learning.encoding import IGNORED, token_targets
+from synthlab.learning.networks import Synthesizer
 from synthlab.learning.run import Run, run_key
 from synthlab.learning.training import forget, run_folder, train
 from synthlab.presets import ModelConfig, TrainingConfig
@@ -83,11 +87,38 @@ def evaluations(
         raise ConfigurationError(
             f"answers of {extra_size} more than the bound: the model has room for {run.model_config.room}"
         )
-    model, limit = run.model(), corpus.max_size + extra_size
+    model, limit = placed(run.model()), corpus.max_size + extra_size
     return {
         part: check(tasks, decode(model, tasks, **({"max_size": limit} | decoding)), max_size=limit)
         for part, tasks in tasks_by_part(corpus, split).items()
     }
+
+
+def placed(model: Synthesizer) -> Synthesizer:
+    """A model on the GPU, where there is one."""
+    return model.to("cuda") if torch.cuda.is_available() else model
+
+
+@torch.inference_mode()
+def text_losses(model: Synthesizer, tasks: Tasks, prefix: np.ndarray, *, rows_at_once: int = 1024) -> np.ndarray:
+    """Cross-entropy (T,) in nats of one text per task, each token given those before it.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode, on any device.
+    tasks, prefix
+        What is shown, and the prefix texts (T, L) whose probability is asked.
+    """
+    outputs = model.look(tasks.outputs)
+    texts = torch.from_numpy(written(model, prefix)).to(outputs.device)
+    losses = []
+    for rows in torch.arange(len(texts), device=texts.device).split(rows_at_once):
+        targets = token_targets(texts[rows])
+        logits = model(model.read(outputs[rows]).float(), targets.clamp(min=0)).float()
+        per_token = F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
+        losses.append(per_token.sum(dim=1).double().cpu().numpy())
+    return np.concatenate([np.empty(0), *losses])
 
 
 def reachable(run: Run, corpus: Corpus, split: Split) -> pd.DataFrame:
@@ -122,7 +153,7 @@ def root_given(run: Run, corpus: Corpus, split: Split, root: str) -> pd.DataFram
         raise ConfigurationError(
             f"in {run.model_config.notation} notation the root does not come first: train in prefix"
         )
-    model, token, rows = run.model(), corpus.grammar.index[root], []
+    model, token, rows = placed(run.model()), corpus.grammar.index[root], []
     for part, tasks in tasks_by_part(corpus, split).items():
         judged = [check(tasks, decode(model, tasks, first_token=given)) for given in (None, token)]
         solved = [weighted_mean(evaluation.frame()) for evaluation in judged]
@@ -138,7 +169,7 @@ def failures(run: Run, corpus: Corpus, split: Split, part: str) -> pd.DataFrame:
     if part not in parts:
         raise ConfigurationError(f"the split has no tasks {part!r}: choose from {', '.join(parts)}")
     tasks = parts[part]
-    evaluation = check(tasks, decode(run.model(), tasks))
+    evaluation = check(tasks, decode(placed(run.model()), tasks))
     table = corpus.frame(tasks.class_id)[["class_id", "program", "leaves"]].rename(columns={"program": "target"})
     table["written"] = evaluation.candidates.frame(corpus.grammar)["program"]
     table["status"] = np.array(STATUSES)[evaluation.first_status()]

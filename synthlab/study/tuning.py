@@ -16,7 +16,9 @@ import pandas as pd
 from synthlab.assessment.metrics import summarize
 from synthlab.presets import Preset
 from synthlab.splits.regions import Region
-from synthlab.study.runs import Trial, region_settings
+from synthlab.study.designs import region_settings, universe_of
+from synthlab.study.study import Study
+from synthlab.study.trials import Trial
 
 SPLIT_SEED = 1000
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -36,11 +38,12 @@ compare the parameters and FLOPs beside them.
 """
 
 
-def learning_rate_trials(preset: Preset) -> list[Trial]:
+def learning_rate_study(preset: Preset) -> Study:
     """One short run per model size and learning rate."""
-    return [
+    trials = [
         Trial(
-            tags={"model": model.name, "width": model.width, "learning_rate": rate},
+            tags={"group": "learning-rates", "width": model.width, "learning_rate": rate},
+            universe=universe_of(preset),
             kind="support",
             settings=_settings(preset, 0),
             model=model,
@@ -49,9 +52,10 @@ def learning_rate_trials(preset: Preset) -> list[Trial]:
         for model in preset.tuned_models
         for rate in preset.learning_rates
     ]
+    return Study(f"{preset.name}-{preset.grammar}", tuple(trials))
 
 
-def variant_trials(preset: Preset, names: Sequence[str] = tuple(VARIANTS)) -> list[Trial]:
+def variant_study(preset: Preset, names: Sequence[str] = tuple(VARIANTS)) -> Study:
     """One short run per variant and seed, equally many steps each; a seed redraws split and weights."""
     trials = []
     for seed in range(preset.variant_seeds):
@@ -60,14 +64,15 @@ def variant_trials(preset: Preset, names: Sequence[str] = tuple(VARIANTS)) -> li
             policy = changes.pop("policy", "as sampled")
             trials.append(
                 Trial(
-                    tags={"variant": name, "seed": seed},
+                    tags={"group": "variants", "variant": name, "seed": seed},
+                    universe=universe_of(preset),
                     kind="support",
                     settings=_settings(preset, seed, policy=policy),
                     model=replace(preset.model, **changes),
                     training=replace(preset.short, seed=seed, num_checks=0),
                 )
             )
-    return trials
+    return Study(f"{preset.name}-{preset.grammar}", tuple(trials))
 
 
 def _settings(preset: Preset, seed: int, **changes: Any) -> dict[str, Any]:

@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "synthlab"
 STAGES = ("language", "universe", "spaces", "splits", "assessment", "learning", "search", "study", "views")
-BESIDE = {"presets", "store", "durable", "errors", "options"}
-LIGHT = {"__init__", "__main__", "one_program", "doctor"}  # load no stage before they are asked to
+BESIDE = {"presets", "store", "exchange", "durable", "errors", "options"}
+LIGHT = {"__init__", "__main__", "one_program", "study_commands", "doctor"}  # load no stage before they are asked to
 SLOW = {"learning", "views"}  # stages that load torch or Altair
 HEAVY = ["torch", "pytorch_lightning", "altair", "ipywidgets", "umap", "sklearn", "pandas", "numba"]
 
@@ -182,7 +182,7 @@ def test_every_folder_is_a_stage() -> None:
         ("universe", "from synthlab import splits", True),
         ("universe", "from ..spaces import space", True),
         ("universe", "from .counting import rank", False),
-        ("splits", "import importlib\nimportlib.import_module('synthlab.study.runs')", True),
+        ("splits", "import importlib\nimportlib.import_module('synthlab.study.trials')", True),
         ("study", "from synthlab.learning.training import train", True),
         ("study", "def f():\n    from synthlab.learning.training import train", False),
         ("search", "def f():\n    from synthlab.learning.training import train", True),

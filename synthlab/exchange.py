@@ -1,0 +1,138 @@
+"""Artifacts from one store to another as plain zip files, so that slices of a study on several machines become one."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from synthlab.durable import write_atomically, write_synced
+from synthlab.errors import ArtifactError, ConfigurationError
+from synthlab.store import Store
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._ -]*"
+_MEMBER = re.compile(rf"(?P<folder>[a-z]+/{_NAME}-[0-9a-f]{{16}})/(?P<file>{_NAME})")
+_MOST_BYTES = 1 << 32
+MAX_FILE_BYTES = 15 << 20
+"""Size at which a pack is divided, before compression."""
+
+
+def pack(store: Store, stage: str, keys: Iterable[str], target: Path, *, max_bytes: int = MAX_FILE_BYTES) -> list[Path]:
+    """Write artifacts of a stage into ``<target>-1.zip``, ``<target>-2.zip``, ..., none of much more than `max_bytes`.
+
+    Raises
+    ------
+    ArtifactError
+        If one of them is not in the store or is damaged.
+    """
+    packs: list[tuple[io.BytesIO, int]] = []
+    for key in keys:
+        store.read(stage, key)  # what is damaged here must not travel
+        folder = store.folder(stage, key)
+        files = {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+        size = sum(map(len, files.values()))
+        if not packs or packs[-1][1] + size > max_bytes:
+            packs.append((io.BytesIO(), 0))
+        buffer, held = packs[-1]
+        with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(f"{stage}/{folder.name}/{name}", content)
+        packs[-1] = (buffer, held + size)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    paths = [target.with_name(f"{target.name}-{number}.zip") for number in range(1, len(packs) + 1)]
+    for path, (buffer, _) in zip(paths, packs, strict=True):
+        write_atomically(path, buffer.getvalue())
+    return paths
+
+
+def unpack(store: Store, path: Path, schemas: dict[str, int]) -> int:
+    """Take the artifacts of a pack into a store; those that it holds already are left as they are.
+
+    Parameters
+    ----------
+    store, path
+        Where to, and the file.
+    schemas
+        Version that every stage must have; other stages are refused.
+
+    Returns
+    -------
+    int
+        Number of artifacts that were new.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is no pack, is damaged, or was made by another version of synthlab; nothing of it is kept then.
+    """
+    staging = Store(store.root / "incoming")
+    try:
+        names = _extract(path, staging)
+        for stage, key in names:
+            if stage not in schemas:
+                raise ArtifactError(f"{path} holds artifacts of stage {stage!r}: only {', '.join(schemas)} are taken")
+            manifest, _ = staging.read(stage, key)
+            if manifest["schema"] != schemas[stage]:
+                raise ArtifactError(
+                    f"{path} holds {stage} of schema {manifest['schema']}, not {schemas[stage]}: "
+                    "make them again with this version"
+                )
+        return sum(_take(store, staging, stage, key) for stage, key in names)
+    finally:
+        _remove(staging.root)
+
+
+def _extract(path: Path, staging: Store) -> list[tuple[str, str]]:
+    """Write the members of a pack to a store of their own; their stages and keys."""
+    _remove(staging.root)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sum(m.file_size for m in members) > _MOST_BYTES:
+                raise ArtifactError(
+                    f"{path} would unpack to over {_MOST_BYTES / 1e9:.0f} GB: it is no pack of outcomes"
+                )
+            folders = dict[str, None]()
+            for member in members:
+                found = _MEMBER.fullmatch(member.filename)
+                if found is None:
+                    raise ArtifactError(f"{path} is no pack of outcomes: it holds {member.filename[:60]!r}")
+                folder = staging.root / found["folder"]
+                folder.mkdir(parents=True, exist_ok=True)
+                write_synced(folder / found["file"], archive.read(member))
+                folders[found["folder"]] = None
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ArtifactError(f"{path} cannot be unpacked ({error}): copy it again") from error
+    return [(folder.partition("/")[0], folder[-16:]) for folder in folders]
+
+
+def _take(store: Store, staging: Store, stage: str, key: str) -> bool:
+    if store.has(stage, key):
+        return False
+    source = staging.folder(stage, key)
+    target = store.root / stage / source.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+    return True
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def merge(store: Store, paths: Iterable[Path], schemas: dict[str, int]) -> int:
+    """Take several packs into a store; how many artifacts were new.
+
+    Raises
+    ------
+    ConfigurationError
+        If one of the files is not there.
+    """
+    paths = list(paths)
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise ConfigurationError(f"no file {missing[0]}: name packs that `synthlab study --pack` wrote")
+    return sum(unpack(store, path, schemas) for path in paths)
