@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from synthlab.assessment.bootstrap import Draws, Resampled, resample
 from synthlab.errors import ConfigurationError
 
 NUM_REPLICATES = 2000
@@ -55,42 +56,51 @@ class Estimate:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def _replicates(
-    frame: pd.DataFrame, value: str, levels: Sequence[str], seed: int, group_salt: int = 0, row_salt: int = 0
-) -> np.ndarray:
-    """Weighted means under a hierarchical bootstrap: groups of the first level, of the next in each, then rows.
+def mean_draws(
+    frame: pd.DataFrame, value: str = "solved", levels: Sequence[str] = (), seed: int | Sequence[int] = 0
+) -> Draws:
+    """Weighted mean of a column with its hierarchical bootstrap; parameters as for `estimate`.
 
-    Groups are drawn by the seed and `group_salt` alone, so that two samples of the same runs can be
-    resampled together. Where all tasks or none were solved a bootstrap cannot vary; there the replicates
-    come from Jeffreys' posterior of the share instead.
+    Where all tasks or none were solved a bootstrap cannot vary; there the replicates come from Jeffreys' posterior
+    of the share instead.
+
+    Raises
+    ------
+    ConfigurationError
+        For a table without rows.
     """
-    of_groups, of_rows = np.random.default_rng([seed, 0, group_salt]), np.random.default_rng([seed, 1, row_salt])
-    weights = frame["weight"].to_numpy(float) if "weight" in frame else np.ones(len(frame))
-    values = frame[value].to_numpy(float)
-    if values[0] in (0.0, 1.0) and (values == values[0]).all():
-        num = _num_tasks(frame)
-        return of_rows.beta(0.5 + values[0] * num, 0.5 + (1 - values[0]) * num, size=NUM_REPLICATES)
-    groups = _nested_groups(frame.reset_index(drop=True), list(levels))
-    means = np.empty(NUM_REPLICATES)
-    for k in range(NUM_REPLICATES):
-        rows = np.concatenate([g[of_rows.integers(0, len(g), len(g))] for g in _drawn(groups, of_groups)])
-        means[k] = np.average(values[rows], weights=weights[rows])
-    return means
+    if frame.empty:
+        raise ConfigurationError("no task to average over: the test set is empty")
+    sums = resample(frame, _weighted(frame, value), levels, num_replicates=NUM_REPLICATES, seed=seed)
+    return _mean(sums, slice(None), 0, frame, value, seed)
 
 
-def _nested_groups(frame: pd.DataFrame, levels: list[str]) -> Any:
-    """Row numbers as nested lists, one depth per level, in the order of the levels' sorted values."""
-    if not levels:
-        return frame.index.to_numpy()
-    return [_nested_groups(group, levels[1:]) for _, group in frame.groupby(levels[0])]
+def _weighted(frame: pd.DataFrame, value: str) -> np.ndarray:
+    """Weight, and weight times value, of every row (n, 2)."""
+    weight = frame["weight"].to_numpy(float) if "weight" in frame else np.ones(len(frame))
+    return np.stack([weight, weight * frame[value].to_numpy(float)], axis=1)
 
 
-def _drawn(groups: Any, generator: np.random.Generator) -> list[np.ndarray]:
-    """Resampled groups of rows: as many as there are, with replacement, at every depth."""
-    if isinstance(groups, np.ndarray):
-        return [groups]
-    chosen = generator.integers(0, len(groups), len(groups)) if len(groups) > 1 else [0]
-    return [rows for g in chosen for rows in _drawn(groups[g], generator)]
+def _mean(
+    sums: Resampled, groups: Any, column: int, frame: pd.DataFrame, value: str, seed: int | Sequence[int]
+) -> Draws:
+    """Mean over some groups from a column of weights and the next one, of weighted values."""
+    num, values = _num_tasks(frame), frame[value].to_numpy(float)
+
+    def mean(totals: np.ndarray) -> np.ndarray:
+        weight, weighted = (totals[:, groups, c].sum(axis=1) for c in (column, column + 1))
+        return weighted / weight
+
+    draws = sums.draws(mean, num)
+    return posterior_draws(draws, num, seed) if values[0] in (0.0, 1.0) and (values == values[0]).all() else draws
+
+
+def posterior_draws(draws: Draws, num_tasks: int, seed: int | Sequence[int]) -> Draws:
+    """A share of 0 or 1 with replicates from Jeffreys' posterior of so many tasks (Brown, Cai and DasGupta, 2001)."""
+    generator = np.random.default_rng(seed)
+    first, second = 0.5 + draws.value * num_tasks, 0.5 + (1 - draws.value) * num_tasks
+    replicates, within = (generator.beta(first, second, len(r)) for r in (draws.replicates, draws.within))
+    return replace(draws, replicates=replicates, within=within)
 
 
 def estimate(frame: pd.DataFrame, value: str = "solved", levels: Sequence[str] = (), seed: int = 0) -> Estimate:
@@ -107,11 +117,12 @@ def estimate(frame: pd.DataFrame, value: str = "solved", levels: Sequence[str] =
     seed
         Of the bootstrap.
     """
-    if frame.empty:
-        raise ConfigurationError("no task to average over: the test set is empty")
-    mean = weighted_mean(frame, value)
-    low, high = np.quantile(_replicates(frame, value, levels, seed), [0.025, 0.975])
-    return Estimate(mean, min(mean, float(low)), max(mean, float(high)), _num_tasks(frame))
+    return _percentiles(mean_draws(frame, value, levels, seed))
+
+
+def _percentiles(draws: Draws) -> Estimate:
+    low, high = np.quantile(draws.replicates, [0.025, 0.975])
+    return Estimate(draws.value, min(draws.value, float(low)), max(draws.value, float(high)), draws.num_tasks)
 
 
 def wilson(successes: int, num: int) -> tuple[float, float]:
@@ -139,23 +150,41 @@ def difference(
     If both samples hold the same runs (equal values of `levels`), runs are resampled together; if they hold
     the same classes in the same runs, so are the classes (a paired comparison).
     """
-    keys = [*levels, *({"class_id"} & set(first) & set(second))]
-    first, second = (f.sort_values(keys, ignore_index=True) if keys else f for f in (first, second))
-    one, two = estimate(first, value, levels, seed), estimate(second, value, levels, seed)
-    alike = not levels or _runs(first, levels) == _runs(second, levels)
-    paired = "class_id" in keys and first[keys].equals(second[keys])
-    ones = _replicates(first, value, levels, seed)
-    twos = _replicates(second, value, levels, seed, group_salt=0 if alike else 1, row_salt=0 if paired else 1)
-    gap, num = two.value - one.value, _num_tasks(pd.concat([first, second]))
-    points = np.quantile(twos - ones, [0.025, 0.975])
-    known = ones > 0
+    one, two = paired_draws(first, second, value, levels, seed)
+    num = _num_tasks(pd.concat([first, second]))
+    gap = two - one
+    low, high = np.quantile(gap.replicates, [0.025, 0.975])
     relative, share = [np.nan, np.nan], np.nan
+    known = one.replicates > 0
     if one.value and known.any():
-        share, relative = gap / one.value, np.quantile((twos - ones)[known] / ones[known], [0.025, 0.975])
+        share, relative = gap.value / one.value, np.quantile((gap / one).replicates[known], [0.025, 0.975])
     return Difference(
-        Estimate(gap, float(points[0]), float(points[1]), num),
+        Estimate(gap.value, float(low), float(high), num),
         Estimate(share, float(relative[0]), float(relative[1]), num),
     )
+
+
+def paired_draws(
+    first: pd.DataFrame, second: pd.DataFrame, value: str = "solved", levels: Sequence[str] = (),
+    seed: int | Sequence[int] = 0,
+) -> tuple[Draws, Draws]:  # fmt: skip
+    """Means of two samples, replicated together as far as they hold the same runs and classes (`difference`)."""
+    keys = [*levels, *({"class_id"} & set(first) & set(second))]
+    first, second = (f.sort_values(keys, ignore_index=True) if keys else f for f in (first, second))
+    both, entropy = (first, second), [seed] if isinstance(seed, int) else [*seed]
+    if levels and _runs(first, levels) != _runs(second, levels):
+        return mean_draws(first, value, levels, seed), mean_draws(second, value, levels, [*entropy, 1])
+    paired = "class_id" in keys and first[keys].equals(second[keys])
+    if paired:
+        columns = np.concatenate([_weighted(f, value) for f in both], axis=1)
+        sums = resample(first, columns, levels, num_replicates=NUM_REPLICATES, seed=seed)
+    else:
+        columns = np.concatenate([_weighted(f, value) for f in both])
+        rows = pd.concat([f[list(levels)].assign(side=k) for k, f in enumerate(both)], ignore_index=True)
+        sums = resample(rows, columns, levels, ["side"], num_replicates=NUM_REPLICATES, seed=seed)
+    sides = [slice(None) if paired else np.flatnonzero(sums.groups["side"] == k) for k in range(2)]
+    one, two = (_mean(sums, sides[k], 2 * k * paired, frame, value, [*entropy, 2 + k]) for k, frame in enumerate(both))
+    return one, two
 
 
 def _num_tasks(frame: pd.DataFrame) -> int:

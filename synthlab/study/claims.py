@@ -1,137 +1,283 @@
-"""The paper's claims as tests: effect, interval, controls, verdict.
+"""The paper's claims as tests, and the family that they form with its open questions.
 
-A claim is supported if the whole 95 % interval lies on the claimed side of its bound, refuted if it lies
-wholly on the other side, and open otherwise; with fewer than three seeds it is marked exploratory.
-Intervals are hierarchical bootstraps: runs, then classes.
+A claim is a function from the result table of a group to effect, interval and controls (`verdicts.Claim`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from synthlab.assessment.metrics import Difference, Estimate, difference
-from synthlab.study.scaling import fit_scaling, is_saturated
+from synthlab.assessment import metrics
+from synthlab.assessment.bootstrap import Draws
+from synthlab.assessment.metrics import Estimate
+from synthlab.errors import ConfigurationError
+from synthlab.study.decomposition import semantic_structure, syntactic_structure
+from synthlab.study.evidence import evidence, interval, weakest
+from synthlab.study.open_questions import (
+    catching_up,
+    every_grammar,
+    every_variant,
+    headroom,
+    open_against_forced,
+    recombination,
+    scale_against_wall,
+)
+from synthlab.study.predictors import best_predictor
+from synthlab.study.samples import (
+    DROP,
+    RAW,
+    RegimeScores,
+    drop_between,
+    main_grammar,
+    main_size,
+    regime_scores,
+    require_columns,
+)
+from synthlab.study.scaling import LOG_LINEAR, refit_laws
+from synthlab.study.tables import StudyTables
+from synthlab.study.verdicts import (
+    Claim,
+    ClaimFunction,
+    Control,
+    Finding,
+    claim,
+    claim_or_reason,
+    claims_table,
+    optional,
+)
 
-SUPPORTED, REFUTED, OPEN = "supported", "refuted", "open"
-EXPLORATORY = " (exploratory)"
-MIN_SEEDS = 3
-DROP = -0.30
+__all__ = [
+    "FAMILY", "Claim", "claim_or_reason", "claims_table", "family_claims", "log_linear", "semantic_against_syntactic",
+    "semantic_drop", "syntactic_drop", "worst_case",
+]  # fmt: skip
+SCHEMA = 1
+"""Version of the claims: published ones of another are made again."""
+RIVALS = ("random", "syntactic", "semantic")
+_SHARE_OF_REPLICATES = 4
+
+# ---------------------------------------------------------------- C1: density
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One claim with its evidence.
+@claim("C1", "Sampling diversely over both spaces has the best worst case over test regimes", "points", 0.0, above=True)
+def worst_case(table: pd.DataFrame, trials: pd.DataFrame | None = None) -> Finding:
+    """Worst case of dual minus that of each rival, per target policy, then averaged; all rivals have to lose.
 
-    Attributes
+    The table is that of group density; its trials carry the manipulation check, unless the table does. Policies and
+    numbers of cells count where every regime was trained on them.
+    """
+    rows = _complete_seeds(table)
+    scores = regime_scores(rows)
+    conditions = _conditions(scores, ("dual", *RIVALS))
+    gaps = {r: _average([_gap(scores, at, r, "worst") for at in conditions]) for r in RIVALS}
+    controls: list[Control] = [(f"dual - {rival}", interval(gap)) for rival, gap in gaps.items()]
+    overall = _average([_gap(scores, at, "random", "mean") for at in conditions])
+    controls.append(("dual - random, mean of tests", interval(overall)))
+    controls += _by_policy(scores) + _by_cells(scores, conditions)
+    controls += [
+        ("dual - class", interval(_average([_gap(scores, at, "class", "worst") for at in shared])))
+        for shared in [_conditions(scores, ("dual", "class"), required=False)] if shared
+    ]  # fmt: skip
+    arms = {arm for at in conditions for arm in at.values()}
+    spread, note = _manipulation(scores, arms, rows if trials is None or trials.empty else trials)
+    found = weakest([evidence(gap, 0.0) for gap in gaps.values()], above=True)
+    return Finding(found, scores.rows, (*controls, *spread), note)
+
+
+def _complete_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the seeds in which dual and all of its rivals were trained."""
+    require_columns(table, ["trial", "seed", "regime", "part", "class_id", "solved"])
+    rows = main_grammar(table)
+    regimes = rows.groupby("seed")["regime"].agg(set)
+    missing = set.intersection(*({"dual", *RIVALS} - found for found in regimes))
+    if missing:
+        raise ConfigurationError(f"no seed has all regimes ({', '.join(sorted(missing))} missing): train them")
+    complete = [seed for seed, found in regimes.items() if found >= {"dual", *RIVALS}]
+    return rows[rows["seed"].isin(complete)]
+
+
+_CONDITION = ["policy", "num_cells", "num_train", "model"]
+_Condition = dict[str, int]
+
+
+def _conditions(scores: RegimeScores, regimes: Sequence[str], *, required: bool = True) -> list[_Condition]:
+    """Arms by regime, for every policy, number of cells and of programs that all of some regimes were trained on."""
+    found = [
+        dict(zip(group["regime"], group.index, strict=True))
+        for _, group in scores.arms.groupby(_CONDITION, dropna=False, sort=False)
+    ]
+    complete = [at for at in found if set(regimes) <= set(at)]
+    if required and not complete:
+        raise ConfigurationError(f"no target policy was crossed with all of {', '.join(regimes)}: train them")
+    return complete
+
+
+def _gap(scores: RegimeScores, at: _Condition, rival: str, score: str) -> Draws:
+    reduce: Callable[[int], Draws] = getattr(scores, score)
+    return reduce(at["dual"]) - reduce(at[rival])
+
+
+def _average(draws: Sequence[Draws]) -> Draws:
+    total = draws[0]
+    for other in draws[1:]:
+        total = total + other
+    return total / len(draws)
+
+
+def _by_policy(scores: RegimeScores) -> list[Control]:
+    """Dual minus the best rival that was trained, per target policy."""
+    found: list[Control] = []
+    for at in _conditions(scores, ("dual", "random"), required=False):
+        gaps = [evidence(_gap(scores, at, r, "worst"), 0.0) for r in RIVALS if r in at]
+        policy, cells = (str(scores.arms.loc[at["dual"], tag]) for tag in ("policy", "num_cells"))
+        label = f"targets {policy}, {cells} cells, {len(gaps)} rivals"
+        found.append((label, weakest(gaps, above=True).estimate))
+    return found
+
+
+def _by_cells(scores: RegimeScores, conditions: list[_Condition]) -> list[Control]:
+    """Dual of other numbers of cells minus the best rival; its tests are other draws of the same regimes."""
+    found: list[Control] = []
+    for at in conditions:
+        usual = scores.arms.loc[at["dual"]]
+        alike = {tag: usual[tag] for tag in ("policy", "num_train", "model")}
+        for arm in scores.find(regime="dual", **alike):
+            cells = str(scores.arms.loc[arm, "num_cells"])
+            if cells != usual["num_cells"]:
+                gaps = [evidence(scores.worst(arm) - scores.worst(at[r]), 0.0) for r in RIVALS]
+                found.append((f"dual of {cells} cells", weakest(gaps, above=True).estimate))
+    return found
+
+
+_MANIPULATED = ("syntactic_spread", "semantic_spread", "effective_classes", "text_bits")
+
+
+def _manipulation(scores: RegimeScores, arms: set[int], trials: pd.DataFrame) -> tuple[list[Control], str]:
+    """Whether dual training sets fill both spaces more evenly than random ones, and whether their texts are tidier."""
+    counted = set(scores.rows.loc[scores.rows["arm"].isin(arms), "trial"])
+    chosen = trials[trials["trial"].isin(counted)].drop_duplicates("trial")
+    means = chosen.groupby("regime")[[c for c in _MANIPULATED if c in chosen]].mean()
+    pairs = {str(name): (means[name]["dual"], means[name]["random"]) for name in means}
+    controls: list[Control] = [
+        (f"{name.replace('_', ' ')} of dual", f"{dual:.3g}, of random {random:.3g}")
+        for name, (dual, random) in pairs.items()
+    ]
+    failed = [n.replace("_", " ") for n in _MANIPULATED[:2] if n in pairs and not pairs[n][0] > pairs[n][1]]
+    return controls, f"manipulation failed: dual has no larger {' and '.join(failed)}" if failed else ""
+
+
+# ---------------------------------------------------------------- C2: support
+
+
+@claim("C2a", "Being forced to write syntactically novel programs costs over 30 %", "relative", DROP, above=False)
+def syntactic_drop(table: pd.DataFrame) -> Finding:
+    """Drop from matched ID to matched forced, relative to the former, over syntactic regions of group support."""
+    return _drop_finding(table, "syntactic")
+
+
+@claim("C2b", "Semantic novelty costs less than syntactic novelty", "relative", 0.0, above=True)
+def semantic_against_syntactic(table: pd.DataFrame) -> Finding:
+    """Relative drop of semantic regions minus that of syntactic ones, both matched; group support."""
+    drops = [drop_between(main_grammar(table), space, seed=k) for k, space in enumerate(("semantic", "syntactic"))]
+    semantic, syntactic = drops
+    controls = (
+        ("semantic", interval(semantic.relative)), ("syntactic", interval(syntactic.relative)),
+        ("in points", interval(semantic.points - syntactic.points)),
+    )  # fmt: skip
+    rows = pd.concat([semantic.rows, syntactic.rows])
+    gap = (semantic.relative - syntactic.relative).tasks(rows["class_id"].nunique())
+    return Finding(evidence(gap, 0.0), rows, controls)
+
+
+@claim("C2c", "Functions in a held-out region of semantics cost under 30 %", "relative", DROP, above=True)
+def semantic_drop(table: pd.DataFrame) -> Finding:
+    """Drop from matched ID to matched forced, relative to the former, over semantic regions of group support."""
+    return _drop_finding(table, "semantic")
+
+
+def _drop_finding(table: pd.DataFrame, space: str) -> Finding:
+    rows = main_grammar(table)
+    found = drop_between(rows, space)
+    controls: list[Control] = [("points", interval(found.points))]
+    for label, changes in (
+        ("not matched", {"parts": RAW}), ("isolated in the other space", {"variant": "isolated"}),
+        ("two more leaves allowed", {"variant": "room"}),
+    ):  # fmt: skip
+        controls += optional(label, partial(_relative, rows, space, **changes))
+    controls += optional("not matched, points", lambda: interval(drop_between(rows, space, parts=RAW).points))
+    if space == "syntactic":
+        controls += optional("regions without labels", partial(_relative, rows, "shape"))
+    return Finding(evidence(found.relative, DROP, limits=(-1.0, np.inf)), found.rows, tuple(controls))
+
+
+def _relative(rows: pd.DataFrame, space: str, **changes: Any) -> Estimate:
+    return interval(drop_between(rows, space, **changes).relative, limits=(-1.0, np.inf))
+
+
+# ---------------------------------------------------------------- C3: scaling
+
+
+@claim(
+    "C3", "Gains are log-linear in compute: a straight line predicts the largest runs better than any other law",
+    "points", 0.0, above=True,
+)  # fmt: skip
+def log_linear(table: pd.DataFrame) -> Finding:
+    """Error of the best other law on held-out largest runs, minus that of the line; ID tests of group scaling."""
+    require_columns(table, ["trial", "seed", "flops", "part", "class_id", "solved"])
+    rows = main_size(main_grammar(table))
+    rows = rows[rows["part"] == "id"].reset_index(drop=True)
+    (series,) = refit_laws(rows, ["id"], num_replicates=max(1, metrics.NUM_REPLICATES // _SHARE_OF_REPLICATES))
+    rivals = [name for name in series.fits if name != LOG_LINEAR]
+    if LOG_LINEAR not in series.fits or not rivals:
+        raise ConfigurationError(next(iter(series.left_out.values())))
+    line = series.fits[LOG_LINEAR]
+    gaps = {name: evidence(series.fits[name].errors - line.errors, 0.0) for name in rivals}
+    controls: list[Control] = [
+        ("points per decade", interval(line.slopes)), ("held-out error of the line", interval(line.errors, (0, np.inf)))
+    ]  # fmt: skip
+    controls += [(f"{name}, further off by", gap.estimate) for name, gap in gaps.items()]
+    note = "; ".join(f"{name}: {reason}" for name, reason in series.left_out.items())
+    return Finding(weakest(list(gaps.values()), above=True), rows, tuple(controls), note)
+
+
+# ---------------------------------------------------------------- the family
+
+FAMILY: tuple[tuple[ClaimFunction, tuple[str, ...]], ...] = (
+    (worst_case, ("density", "trials")),
+    (syntactic_drop, ("support",)),
+    (semantic_against_syntactic, ("support",)),
+    (semantic_drop, ("support",)),
+    (log_linear, ("scaling",)),
+    (open_against_forced, ("support",)),
+    (syntactic_structure, ("support",)),
+    (semantic_structure, ("support",)),
+    (best_predictor, ("support",)),
+    (recombination, ("support",)),
+    (catching_up, ("density",)),
+    (headroom, ("support",)),
+    (scale_against_wall, ("scaling",)),
+    (every_grammar, ("support",)),
+    (every_variant, ("support",)),
+)
+"""All claims, and the tables that they read: results of a group with the tags of their trials, or the trials."""
+
+
+def family_claims(tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
+    """Every claim of the family, for `claims_table`; a claim whose tables are missing says so.
+
+    Parameters
     ----------
-    name, text
-        Short name, and the claim in words.
-    points, relative
-        Effect in pass@1 points and relative to the control, each with its interval.
-    verdict
-        ``supported``, ``refuted`` or ``open``, marked where it is exploratory.
-    control
-        What the effect is measured against.
-    num_runs, num_tasks
-        Runs and classes behind it.
+    tables
+        Results with tags by group (density, support, scaling), and trials, one row each.
     """
-
-    name: str
-    text: str
-    points: str
-    relative: str
-    verdict: str
-    control: str
-    num_runs: int
-    num_tasks: int
+    return [claim_or_reason(function, *(tables.get(n, pd.DataFrame()) for n in names)) for function, names in FAMILY]
 
 
-def verdict(interval: Estimate, bound: float, *, above: bool) -> str:
-    """Where an interval lies with respect to a bound; open where there is no effect to measure."""
-    if np.isnan(interval.value):
-        return OPEN
-    if interval.low > bound:
-        return SUPPORTED if above else REFUTED
-    if interval.high < bound:
-        return REFUTED if above else SUPPORTED
-    return OPEN
-
-
-def _marked(decision: str, num_seeds: int) -> str:
-    """A verdict, marked as exploratory where too few seeds stand behind it."""
-    return decision if num_seeds >= MIN_SEEDS else f"{decision}{EXPLORATORY}"
-
-
-def _claim(name: str, text: str, found: Difference, decision: str, control: str, num_runs: int) -> Claim:
-    relative = "n/a" if np.isnan(found.relative.value) else str(found.relative)
-    return Claim(name, text, str(found.points), relative, decision, control, num_runs, found.points.num_tasks)
-
-
-def density_claim(results: pd.DataFrame) -> Claim:
-    """Dual sampling beats random sampling, over all test sets; classes are compared in pairs."""
-    dual = _per_class(results[results["train_regime"] == "dual"])
-    random = _per_class(results[results["train_regime"] == "random"])
-    found = difference(random, dual, levels=["seed"])
-    return _claim(
-        "density", "Diverse sampling over both spaces is more robust than random sampling", found,
-        _marked(verdict(found.points, 0.0, above=True), dual["seed"].nunique()),
-        "random sampling of as many programs, the same reserved functions",
-        random["seed"].nunique() + dual["seed"].nunique(),
-    )  # fmt: skip
-
-
-def _per_class(results: pd.DataFrame) -> pd.DataFrame:
-    """One row per seed and class over all test sets, weighted by how often they drew it."""
-    weight = results.get("weight", 1)
-    rows = results.assign(weight=weight, right=results["solved"] * weight)
-    table = rows.groupby(["seed", "class_id"])[["right", "weight"]].sum().reset_index()
-    return table.assign(solved=table["right"] / table["weight"])
-
-
-def forced_claim(results: pd.DataFrame, space: str) -> Claim:
-    """What being forced into a held-out region costs, against ID of equal size, degree and texts."""
-    chosen = results[results["space"] == space]
-    control, forced = (chosen[chosen["part"] == f"matched_{part}"] for part in ("id", "forced"))
-    levels = ["region", "seed"]
-    found = difference(control, forced, levels=levels)
-    texts = {
-        "syntactic": "Being forced to write syntactically novel programs costs over 30 %",
-        "semantic": "Functions in a held-out region of semantics cost under 30 % (syntax not held fixed)",
-    }
-    return _claim(
-        f"support, {space}", texts[space], found,
-        _marked(verdict(found.relative, DROP, above=space == "semantic"), chosen["seed"].nunique()),
-        "ID matched by size, degree and number of texts (within a factor of four); joint shift",
-        len(chosen.groupby(levels)),
-    )  # fmt: skip
-
-
-def scaling_claim(points: pd.DataFrame, part: str = "id") -> Claim:
-    """Whether the straight line in log compute predicts the largest runs best.
-
-    A line that wins stays open, since a straight law of a bounded share can hold only locally; it is refuted
-    where another law predicts the runs that no fit has seen better, with three seeds or more.
-    """
-    series = points[points["part"] == part]
-    text = "Gains are log-linear in compute"
-    if is_saturated(series["success"].to_numpy()):
-        decision = _marked(OPEN, series["seed"].nunique())
-        return Claim("scaling", text, "n/a", "n/a", decision, "saturated for every size", len(series), 0)
-    fits = {f.form: f for f in fit_scaling(series["flops"].tolist(), series["success"].tolist())}
-    best = min(fits.values(), key=lambda f: f.held_out_error)
-    line, num_seeds = fits["log-linear"], series["seed"].nunique()
-    errors = ", ".join(f"{f.form} {f.held_out_error:.3f}" for f in fits.values())
-    return Claim(
-        "scaling", text, f"{line.points_per_decade:.3f} per decade", "n/a",
-        _marked(OPEN if best.form == line.form or num_seeds < MIN_SEEDS else REFUTED, num_seeds),
-        f"error on the largest held-out runs: {errors}", len(series), len(series),
-    )  # fmt: skip
-
-
-def claims_table(claims: Iterable[Claim]) -> pd.DataFrame:
-    """Claims as a table, one row each."""
-    return pd.DataFrame([asdict(c) for c in claims], columns=[f.name for f in fields(Claim)])
+def judged(tables: StudyTables, *, exploratory: bool = False) -> pd.DataFrame:
+    """Every claim on a study, with one verdict each; see `claims_table` for the columns."""
+    read = {group: tables.table(group) for group in tables.results} | {"trials": tables.trials}
+    return claims_table(family_claims(read), exploratory=exploratory)
