@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from synthlab.durable import write_atomically, write_synced
+from synthlab.durable import remove_leftovers, temporary_in, write_atomically, write_synced
 from synthlab.errors import ArtifactError, ConfigurationError
 from synthlab.store import Store
 
@@ -30,9 +30,9 @@ def pack(store: Store, stage: str, keys: Iterable[str], target: Path, *, max_byt
     """
     packs: list[tuple[io.BytesIO, int]] = []
     for key in keys:
-        store.read(stage, key)  # what is damaged here must not travel
+        manifest, _ = store.read(stage, key)  # what is damaged here must not travel
         folder = store.folder(stage, key)
-        files = {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+        files = {name: (folder / name).read_bytes() for name in sorted({*manifest["payload"], "manifest.json"})}
         size = sum(map(len, files.values()))
         if not packs or packs[-1][1] + size > max_bytes:
             packs.append((io.BytesIO(), 0))
@@ -68,26 +68,39 @@ def unpack(store: Store, path: Path, schemas: dict[str, int]) -> int:
     ArtifactError
         If the file is no pack, is damaged, or was made by another version of synthlab; nothing of it is kept then.
     """
-    staging = Store(store.root / "incoming")
+    staging = Store(temporary_in(store.root))  # of its own, since several may unpack at a time
+    remove_leftovers(store.root)
     try:
         names = _extract(path, staging)
         for stage, key in names:
-            if stage not in schemas:
-                raise ArtifactError(f"{path} holds artifacts of stage {stage!r}: only {', '.join(schemas)} are taken")
-            manifest, _ = staging.read(stage, key)
-            if manifest["schema"] != schemas[stage]:
-                raise ArtifactError(
-                    f"{path} holds {stage} of schema {manifest['schema']}, not {schemas[stage]}: "
-                    "make them again with this version"
-                )
+            _check(path, staging, stage, key, schemas)
         return sum(_take(store, staging, stage, key) for stage, key in names)
     finally:
         _remove(staging.root)
 
 
+def _check(path: Path, staging: Store, stage: str, key: str, schemas: dict[str, int]) -> None:
+    """Refuse what no store has written, or one that is none of ours."""
+    try:
+        manifest, _ = staging.read(stage, key)
+        schema, found = manifest["schema"], manifest["stage"]
+        expected = {*manifest["payload"], "manifest.json"}
+        there = {p.name for p in staging.folder(stage, key).iterdir()}
+    except Exception as error:  # a manifest by another hand has many ways to be wrong
+        reason = " ".join(str(error).partition(": delete")[0].split())
+        raise ArtifactError(f"{path} holds a damaged artifact ({reason}): copy it again, or pack it anew") from error
+    if stage not in schemas or found != stage:
+        raise ArtifactError(f"{path} holds artifacts of stage {found!r}: only {', '.join(schemas)} are taken")
+    if schema != schemas[stage]:
+        raise ArtifactError(
+            f"{path} holds {stage} of schema {schema}, not {schemas[stage]}: make them again with this version"
+        )
+    if expected != there:
+        raise ArtifactError(f"{path} holds other files than its manifests name: pack it anew")
+
+
 def _extract(path: Path, staging: Store) -> list[tuple[str, str]]:
     """Write the members of a pack to a store of their own; their stages and keys."""
-    _remove(staging.root)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -104,8 +117,10 @@ def _extract(path: Path, staging: Store) -> list[tuple[str, str]]:
                 folder.mkdir(parents=True, exist_ok=True)
                 write_synced(folder / found["file"], archive.read(member))
                 folders[found["folder"]] = None
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ArtifactError(f"{path} cannot be unpacked ({error}): copy it again") from error
+    except ArtifactError:
+        raise
+    except Exception as error:  # of the system, of the archive, or of any compression
+        raise ArtifactError(f"{path} cannot be unpacked ({' '.join(str(error).split())}): copy it again") from error
     return [(folder.partition("/")[0], folder[-16:]) for folder in folders]
 
 
@@ -115,6 +130,7 @@ def _take(store: Store, staging: Store, stage: str, key: str) -> bool:
     source = staging.folder(stage, key)
     target = store.root / stage / source.name
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove(target)  # what is left of a damaged artifact
     source.rename(target)
     return True
 

@@ -113,6 +113,8 @@ def _score(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.study.predictions import read_predictions
     from synthlab.study.scoring import record_scores, recorded_scores, score
 
+    if options.record and options.extra_size:
+        raise ConfigurationError("scores of larger answers stand beside no others: leave out --record or --extra-size")
     found = score(read_predictions(options.file), load_benchmark(), extra_size=options.extra_size)
     result: dict[str, Any] = {"scores": json_rows(found.summary), "left_out": list(found.left_out)}
     if options.record:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import cloudpickle
-
 from synthlab.errors import ArtifactError, ConfigurationError, SynthlabError
 from synthlab.language.grammar import get_grammar, register
 from synthlab.presets import NETWORKS
 from synthlab.store import Store
 from synthlab.study.trials import Trial, run_trial
 from synthlab.study.workspace import Workspace
+from synthlab.universe.sharding import packed, unpacked
 
 WORKERS = "SYNTHLAB_WORKERS"
 """Environment variable: how many trials run at a time."""
@@ -47,7 +46,7 @@ class Job:
     @classmethod
     def of(cls, trial: Trial, root: str, stop_at: float | None) -> Job:
         """Job of a trial."""
-        return cls(trial, root, stop_at, cloudpickle.dumps(get_grammar(trial.universe.grammar)))
+        return cls(trial, root, stop_at, packed(get_grammar(trial.universe.grammar)))
 
 
 def run_jobs(
@@ -155,7 +154,7 @@ def work(job: Job, threads: int | None = None) -> dict[str, Any]:
         import torch
 
         torch.set_num_threads(threads)
-    register(cloudpickle.loads(job.grammar))
+    register(unpacked(job.grammar))
     with _ONE_AT_A_TIME:
         return _attempt(job, _opened(job.root))
 

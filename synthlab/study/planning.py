@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import get_grammar
+from synthlab.presets import NETWORKS
 from synthlab.study.study import DONE, Study
 from synthlab.study.trials import Trial
 from synthlab.study.workspace import Workspace
+
+if TYPE_CHECKING:
+    from synthlab.learning.networks import Synthesizer
 
 _WEIGHT_BYTES = 16  # weight, gradient and two moments of Adam in 32 bits
 _TIMED_ROWS, _TIMED_STEPS = 32, 3
@@ -27,7 +32,8 @@ def plan(study: Study, workspace: Workspace, *, flops_per_second: float | None =
         What would run, and where its results would be.
     flops_per_second
         Rate of the machine that would run it. By default a few small steps of every model are timed on this one;
-        drawing splits and decoding are not counted.
+        drawing splits and decoding are not counted. A model whose weights alone do not fit is not made: its FLOPs are
+        estimated as 6 per weight and token (Kaplan et al., 2020), and its minutes are unknown (NaN) without a rate.
 
     Returns
     -------
@@ -47,7 +53,7 @@ def plan(study: Study, workspace: Workspace, *, flops_per_second: float | None =
     for trial in study.trials:
         kind = (trial.model, trial.universe, trial.training.batch_size)
         if kind not in known:
-            known[kind] = _of_one_step(trial, flops_per_second)
+            known[kind] = _of_one_step(trial, flops_per_second, free)
         parameters, flops, seconds = known[kind]
         steps, needed = trial.training.num_steps, training_bytes(trial, parameters)
         rows.append((parameters, flops * steps, seconds * steps / 60, round(needed / 1e6), needed <= free))
@@ -63,12 +69,7 @@ def training_bytes(trial: Trial, num_parameters: int) -> int:
     heads (Korthikanti et al., MLSys 2023, equation 1), twice that in 32 bits; logits and their gradient come
     on top. An estimate: what the allocator does beside it is not in it.
     """
-    from synthlab.learning.networks import Synthesizer
-
-    model, batch = trial.model, trial.training.batch_size
-    grammar = get_grammar(trial.universe.grammar)
-    shape = Synthesizer(replace(model, width=8, heads=2, layers=1), grammar, trial.universe.max_size,
-                        trial.universe.measure).shape  # fmt: skip
+    model, batch, shape = trial.model, trial.training.batch_size, _small(trial).shape
     length, bytes_each = shape.num_patches + shape.max_tokens, 1 if _on_gpu() else 2
     layers = model.layers * (2 if model.network == "encoder-decoder" else 1)
     per_layer = length * batch * model.width * (34 + 5 * model.heads * length / model.width) * bytes_each
@@ -76,18 +77,33 @@ def training_bytes(trial: Trial, num_parameters: int) -> int:
     return int(_WEIGHT_BYTES * num_parameters + layers * per_layer + logits)
 
 
-def _of_one_step(trial: Trial, flops_per_second: float | None) -> tuple[int, int, float]:
-    """Parameters, FLOPs and seconds of a step of a full batch."""
+def _small(trial: Trial) -> Synthesizer:
+    """A small model that reads and writes what the model of a trial does."""
+    return _made(replace(trial, model=replace(trial.model, width=8, heads=2, layers=1, network=NETWORKS[0])), "cpu")
+
+
+def _made(trial: Trial, device: str) -> Synthesizer:
+    """The model of a trial, at the cost of nobody's random numbers; on the device ``meta`` it takes no memory."""
     import torch
 
-    from synthlab.learning.costs import step_flops
     from synthlab.learning.networks import Synthesizer
 
-    grammar = get_grammar(trial.universe.grammar)
-    with torch.random.fork_rng(devices=[]):
-        model = Synthesizer(trial.model, grammar, trial.universe.max_size, trial.universe.measure)
+    grammar, universe = get_grammar(trial.universe.grammar), trial.universe
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return Synthesizer(trial.model, grammar, universe.max_size, universe.measure)
+
+
+def _of_one_step(trial: Trial, flops_per_second: float | None, free: int) -> tuple[int, int, float]:
+    """Parameters, FLOPs and seconds of a step of a full batch."""
+    from synthlab.learning.costs import step_flops
+
+    num = sum(p.numel() for p in _made(trial, "meta").parameters())
+    if _WEIGHT_BYTES * num > free:
+        shape = _small(trial).shape
+        flops = 6 * num * (shape.num_patches + shape.max_tokens) * trial.training.batch_size
+        return num, flops, flops / (flops_per_second or np.nan)
+    model = _made(trial, "cpu")
     flops = step_flops(model, trial.training.batch_size)
-    num = sum(p.numel() for p in model.parameters())
     if flops_per_second is not None:
         return num, flops, flops / flops_per_second
     return num, flops, _timed(model, trial.training.batch_size)
@@ -138,7 +154,8 @@ def summary(table: pd.DataFrame, workers: int = 1) -> str:
         f"{todo['minutes'].sum() / workers:,.0f} minutes of training with {workers} at a time, "
         f"up to {todo['memory_mb'].max() if len(todo) else 0:,.0f} MB each"
     )
-    if len(todo) and not todo["fits"].all():
-        bad = todo[~todo["fits"]].iloc[0]
-        text += f"; {int((~todo['fits']).sum())} would not fit this device ({bad['model']}): lower batch_size or width"
+    fits = todo["fits"].astype(bool)
+    if not fits.all():
+        bad = todo[~fits].iloc[0]
+        text += f"; {int((~fits).sum())} would not fit this device ({bad['model']}): lower batch_size or width"
     return text

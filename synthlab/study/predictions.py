@@ -36,7 +36,7 @@ REQUIRED = ("task", "rank", "program")
 COLUMNS = ("system", *REQUIRED, "log_probability", "seconds", "independent")
 MAX_CANDIDATES = 1_000
 """Largest number of candidates a task."""
-_MAX_ROWS = 10_000_000
+_MAX_ROWS = 5_000_000
 _MAX_LINE = 1 << 26
 _MAX_NAME = 120
 

@@ -227,7 +227,8 @@ def score_file(path: Path | str, folder: Path | str | None = None, *, extra_size
 def record_scores(scores: Scores, folder: Path | str | None = None) -> Path:
     """Add the summary to ``scores.jsonl`` beside the benchmark; a part scored before is replaced."""
     path = (benchmark_folder() if folder is None else Path(folder)) / "scores.jsonl"
-    rows = pd.concat([recorded_scores(path.parent), scores.summary], ignore_index=True)
+    known = [table for table in (recorded_scores(path.parent), scores.summary) if len(table)]
+    rows = pd.concat(known, ignore_index=True)
     write_atomically(path, json_lines(rows.drop_duplicates(_GROUP, keep="last")))
     return path
 

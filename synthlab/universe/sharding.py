@@ -51,11 +51,11 @@ class Job:
     @classmethod
     def of(cls, grammar: Grammar, folder: Path, max_size: int, measure: str, seed: int) -> Job:
         """Job of a grammar object."""
-        return cls(cloudpickle.dumps(grammar), str(folder), max_size, measure, seed)
+        return cls(packed(grammar), str(folder), max_size, measure, seed)
 
     def load_grammar(self) -> Grammar:
         """The grammar, one object per process, so that what is cached for it is shared."""
-        return _unpickled(self.grammar)
+        return unpacked(self.grammar)
 
     def shard(self, name: str) -> Path:
         """Folder of one piece."""
@@ -76,9 +76,15 @@ class Job:
         return read_payload(self.shard(name), read_shard_manifest(self.shard(name)))
 
 
+def packed(grammar: Grammar) -> bytes:
+    """A grammar by value, for a worker: its operators may be functions of the user's notebook."""
+    return cloudpickle.dumps(grammar)
+
+
 @functools.lru_cache(maxsize=8)
-def _unpickled(pickled: bytes) -> Grammar:
-    return cloudpickle.loads(pickled)
+def unpacked(content: bytes) -> Grammar:
+    """The grammar of `packed`, one object per process; only ever of bytes that this program itself hands over."""
+    return cloudpickle.loads(content)
 
 
 # ---------------------------------------------------------------- texts

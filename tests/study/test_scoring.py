@@ -392,7 +392,7 @@ def test_the_recorded_rows_are_those_of_the_benchmark():
     frozen, kept = load_benchmark(), recorded_scores()
     table = frozen.frame().merge(kept, on=["grammar", "region", "part"], suffixes=("", "_scored"))
     assert (table["tasks"] == table["tasks_scored"]).all() and len(table) >= 2 * len(frozen.frame())
-    rows = predict_by_search(frozen, Budget(seconds=math.inf, programs=10_000), splits=["rational-root-isolated"])
+    rows = predict_by_search(frozen, Budget(seconds=math.inf, programs=3_000), splits=["rational-root-isolated"])
     again, keys = score(rows, frozen).summary, ["system", "grammar", "region", "part"]
     both = again.merge(kept, on=keys, suffixes=("", "_kept"))
     assert len(both) == 2
