@@ -90,11 +90,11 @@ def _tune(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _export(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.lab import Lab
     from synthlab.study.cards import write_cards
     from synthlab.views.figures import export_all
 
-    lab = Lab(options.exported_preset, progress=not options.json)
+    options.preset = options.exported_preset
+    lab = lab_of(options)
     tables = lab.study()
     folder = Path(options.to)
     files, left_out = export_all(tables, lab.claims(tables), folder)

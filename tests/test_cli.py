@@ -11,6 +11,7 @@ from math import comb
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from synthlab import notebook_runner
@@ -20,8 +21,8 @@ from synthlab.presets import ModelConfig, tuned_learning_rate
 from synthlab.store import Store
 
 STAGES = [
-    "enumerate", "sample", "embed", "split", "audit", "shift", "train", "evaluate", "search", "study", "tune", "run",
-    "verify",
+    "enumerate", "sample", "embed", "split", "audit", "shift", "train", "evaluate", "search", "study", "tune", "export",
+    "score", "prompts", "predict", "run", "verify",
 ]  # fmt: skip
 COMMANDS = [*STAGES, "parse", "same", "eval", "pqgram"]
 SMALL = ["--preset", "tiny", "--leaves", "3"]
@@ -411,6 +412,51 @@ def test_a_study_is_planned_run_in_groups_packed_and_merged(ask, empty, two_tria
     monkeypatch.setenv("SYNTHLAB_STORE", str(tmp_path / "other"))
     merged = ask("study", "tiny", "--leaves", 3, "--plan", *groups, "--merge", packed)
     assert merged["merged"] == 2 and [row["state"] for row in merged["trials"]] == ["done", "done"]
+
+
+def test_a_study_is_exported_in_one_command(ask, empty, two_trials, monkeypatch, tmp_path):
+    monkeypatch.setenv("SYNTHLAB_RESULTS", str(empty / "results"))
+    monkeypatch.setattr("synthlab.lab.project_root", lambda: tmp_path)
+    found = ask("export", "tiny", "--to", tmp_path / "export")
+    assert found["cards"] == 7 + 1 and found["figures_and_tables"] > 20 and found["preset"] == "tiny"
+    for suffix in ("svg", "png", "json", "csv", "tex"):
+        assert (tmp_path / "export" / f"density-matrix.{suffix}").stat().st_size > 100
+    assert "run those of `random_sizes`" in found["left_out"]["density-data-size"]
+
+
+# ---------------------------------------------------------------- the benchmark
+
+
+def test_predictions_are_graded_beside_the_recorded_ones(ask, tmp_path):
+    from synthlab.study.benchmark import load_benchmark
+
+    tasks = load_benchmark().select("rational-root", ["id"])["task"].tolist()
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"task": t, "rank": 0, "program": "x"}) + "\n" for t in tasks))
+    found = ask("score", file, "--beside")
+    (row,) = found["scores"]
+    assert (row["tasks"], row["answered"], row["part"]) == (len(tasks), len(tasks), "id")
+    assert row["pass_at_1"] + row["wrong_function"] + row["right_on_grid"] == pytest.approx(1)
+    assert found["others"] and len(found["left_out"]) > 10
+    assert main(["score", str(file), "--record", "--extra-size", "2"]) == 2
+
+
+def test_prompts_are_written_for_one_split(ask, tmp_path):
+    found = ask("prompts", tmp_path / "prompts.jsonl", "--split", "rational-root", "--parts", "id", "--examples", 2)
+    lines = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    assert found["prompts"] == len(lines) > 0 and all("Example 2" in line["prompt"] for line in lines)
+
+
+def test_a_model_and_a_search_answer_the_benchmark(ask, empty, tmp_path):
+    model, search = tmp_path / "model.parquet", tmp_path / "search.jsonl"
+    small = ["--split", "rational-root", "--model", "8x1", "--steps", 3, "--batch-size", 32]
+    assert ask("predict", model, *small)["predictions"] == len(pd.read_parquet(model))
+    rows = ask("score", model)["scores"]
+    assert {row["part"] for row in rows} >= {"id", "forced"} and all(row["system"].startswith("8x1") for row in rows)
+    beam = ask("predict", model, *small, "--beam", 3)
+    assert beam["predictions"] == 3 * sum(row["tasks"] for row in rows)
+    found = ask("predict", search, "--split", "rational-root-isolated", "--programs", 50)
+    assert found["predictions"] == len(search.read_text().splitlines())
 
 
 def test_run_links_the_pages(ask, empty, monkeypatch):

@@ -215,7 +215,7 @@ def test_committed_results_of_the_same_settings_are_shown_and_others_are_not(stu
 
 def test_asking_again_for_a_group_runs_that_group_alone(studied, small_lab, checkout):
     preset, _ = studied
-    lab = Lab(replace(preset, num_test=28), store=Store(small_lab.store.root), progress=False)
+    lab = Lab(replace(preset, name="other", num_test=28), store=Store(small_lab.store.root), progress=False)
     assert set(lab.study("density").results) == {"density"}
     with pytest.raises(ConfigurationError, match="no group 'mcd': choose from density, support, scaling"):
         lab.study("mcd", rerun=True)

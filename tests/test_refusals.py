@@ -14,8 +14,6 @@ from synthlab.language.residues import PRIME
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.search.budget import Budget
 from synthlab.search.symbolic import search_by_enumeration
-from synthlab.study.claims import OPEN, forced_claim
-from synthlab.study.scaling import fitted_curves
 
 
 def test_minus_one_and_undefined_have_keys_of_their_own():
@@ -39,22 +37,6 @@ def test_many_seeds_cannot_make_up_for_few_regions():
         found = estimate(frame, levels=levels)
         widths[levels] = found.high - found.low
     assert widths["region", "seed"] > 0.8 * widths["region",]
-
-
-def test_nothing_can_be_claimed_relative_to_nothing():
-    parts = {"matched_id": [0, 0, 0, 0], "matched_forced": [1, 0, 1, 0]}
-    rows = [
-        {"space": "semantic", "region": r, "seed": 0, "part": part, "class_id": k, "solved": bool(v)}
-        for r in "ab" for part, values in parts.items() for k, v in enumerate(values * 10)
-    ]  # fmt: skip
-    claim = forced_claim(pd.DataFrame(rows), "semantic")
-    assert claim.relative == "n/a" and claim.verdict.startswith(OPEN)
-
-
-def test_curves_are_numbers():
-    points = pd.DataFrame({"flops": np.geomspace(1, 1e4, 5), "success": np.linspace(0.1, 0.5, 5), "part": "id"})
-    curves = fitted_curves(points, ["id"])
-    assert curves["flops"].dtype == curves["value"].dtype == np.float64
 
 
 @pytest.mark.parametrize("width", [10, 6, 7])

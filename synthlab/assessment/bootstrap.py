@@ -156,7 +156,7 @@ def outer_groups(groups: pd.DataFrame, levels: Sequence[str]) -> int:
 def group_counts(groups: pd.DataFrame, num_replicates: int, generator: np.random.Generator) -> np.ndarray:
     """How often each row of a table of groups is drawn (R, L): its columns are levels, outermost first."""
     times = np.ones((num_replicates, len(groups)), dtype=np.int64)
-    parent = np.zeros(len(groups), dtype=np.int64)
+    parent: np.ndarray = np.zeros(len(groups), dtype=np.int64)
     for depth in range(groups.shape[1]):
         keys = list(groups.columns[: depth + 1])
         child = groups.groupby(keys, sort=True, dropna=False).ngroup().to_numpy()

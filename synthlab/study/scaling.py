@@ -20,7 +20,7 @@ from synthlab.study import laws
 from synthlab.study.evidence import Evidence, evidence, interval
 from synthlab.study.laws import LAWS, LOSS, SUCCESS, Law, Runs, Solutions, computes, is_saturated, num_computes
 
-NUM_REPLICATES = 200
+NUM_REPLICATES, MIN_REPLICATES = 200, 20
 LOG_LINEAR, MIN_POINTS = "log-linear", laws.MIN_POINTS
 BETTER, WORSE, ALIKE = "predicts better", "predicts worse", "not told apart"
 _Numbers = Sequence[float] | np.ndarray
@@ -99,10 +99,9 @@ def fit_scaling(
 
     Parameters
     ----------
-    flops, values
-        Training compute (FLOPs; within five per cent it is the same) and pass@1, or test loss in nats, per run.
-    metric
-        ``success`` or ``loss``.
+    flops, values, metric
+        Per run, training compute (FLOPs; within five per cent it is the same) and pass@1 (``success``) or test loss
+        in nats (``loss``).
     errors
         Standard errors of the values; runs count by their inverse squares. None: all alike.
 
@@ -145,8 +144,7 @@ def refit_laws(
     Raises
     ------
     ConfigurationError
-        For missing columns or parts, repeated rows, and what is no number. A part that cannot be fitted is no error:
-        its series says why.
+        For missing columns or parts, repeated rows, and what is no number. A part without a fit is no error.
     """
     _check_metrics(metrics)
     rows = _checked(results, parts, [*by, *(_COLUMNS[m] for m in metrics)])
@@ -199,9 +197,9 @@ def _checked(results: pd.DataFrame, parts: Sequence[str], columns: Sequence[str]
     if missing:
         raise ConfigurationError(f"no column {', '.join(missing)}: join the results of a study with its trials")
     known = sorted(set(results["part"]))
-    for part in parts:
-        if part not in known:
-            raise ConfigurationError(f"no results of part {part!r}: choose from {', '.join(known)}")
+    if not parts or not {*parts} <= {*known}:
+        asked, there = ", ".join(parts) or "none", ", ".join(known) or "those of a finished study"
+        raise ConfigurationError(f"no results of parts {asked}: choose from {there}")
     rows = results[results["part"].isin(parts)].reset_index(drop=True)
     if np.isinf(rows[list(columns)].select_dtypes("number").to_numpy(float)).any():
         raise ConfigurationError(f"{', '.join(columns)} have to be finite: leave out (NaN) what cannot be measured")
@@ -214,6 +212,8 @@ def _replicated(
     rows: pd.DataFrame, parts: Sequence[str], value: str, num_replicates: int, seed: int
 ) -> Iterator[tuple[str, Runs]]:
     """Runs of every part with replicates; seeds are drawn at once for all parts, classes for all trials of a part."""
+    if num_replicates < MIN_REPLICATES:
+        raise ConfigurationError(f"{num_replicates} replicates make no interval: use {MIN_REPLICATES} or more")
     slot = 2 * rows.groupby("seed")["trial"].transform(lambda t: pd.factorize(t)[0]).to_numpy() + 1
     number, measured = rows.groupby(["seed", "part", "class_id"]).ngroup().to_numpy(), rows[value].to_numpy(float)
     weight = (rows["weight"].to_numpy(float) if "weight" in rows else 1.0) * ~np.isnan(measured)
@@ -297,7 +297,7 @@ def compare_laws(series: Sequence[Series], against: str = LOG_LINEAR) -> pd.Data
         p_value (two-sided); verdict: ``predicts better`` or ``predicts worse`` only if the interval excludes 0, else
         ``not told apart``, or the reason why there is no fit.
     """
-    columns, rows = [*_tag_names(series), "law", "against", "difference", "low", "high", "p_value", "verdict"], []
+    rows, columns = [], [*_tag_names(series), "law", "against", "difference", "low", "high", "p_value", "verdict"]
     for one in series:
         for law in (law.name for law in LAWS[one.tags["metric"]] if law.name != against):
             found: tuple[object, ...] = (*[np.nan] * 4, one.left_out.get(law) or one.left_out.get(against))
@@ -394,6 +394,7 @@ def envelope(points: pd.DataFrame, value: str = "success") -> pd.DataFrame:
     still looks a little better than it is. Columns and rows are those of `points`; of value test_loss, less is better.
     """
     size = points.groupby("part")["flops"].transform(lambda f: computes(f.to_numpy(float)))
-    mean = points.groupby(["part", "model", "num_train", size], dropna=False)[value].transform("mean")
+    settings = [c for c in ("model", "num_train") if c in points]
+    mean = points.groupby(["part", *settings, size], dropna=False)[value].transform("mean")
     best = mean.groupby([points["part"], size]).transform("min" if value == "test_loss" else "max")
     return points[mean == best].reset_index(drop=True)

@@ -142,9 +142,11 @@ class Study:
             Where universes, splits, runs and outcomes are kept.
         executor, workers
             Where trials run, and how many at a time: on a CPU one process per core unless told otherwise, on a
-            GPU one after the other in this process. An executor of other machines must see the same store.
+            GPU one after the other in this process. An executor of other machines must see the same store; threads of
+            one process take turns, for its random numbers are one. Networks of one's own stay in this process.
         minutes
-            Time limit of this slice. A run that is cut off keeps its checkpoint, and the next slice goes on.
+            Time limit of this slice. A run that is cut off keeps its checkpoint, and the next slice goes on. In an
+            executor's threads, what has begun is finished.
         retry
             Try again also what was refused before for a reason that lies in its settings.
         progress

@@ -68,9 +68,13 @@ def _with_sizes(chart: Any, rows: _Rows, *, below: bool = False) -> Any:
     title, chart.title = chart.title, alt.Undefined
     sizes = study_charts.size_histograms(rows, columns=5 if below else 1)
     join = alt.vconcat if below else alt.hconcat
-    both = join(chart, sizes, spacing=36, title=title)
-    both = both.resolve_scale(color="independent", shape="independent", strokeDash="independent")
-    return both.resolve_legend(color="independent", shape="independent", strokeDash="independent")
+    return join(chart, sizes, spacing=36, title=title, resolve=_APART)
+
+
+_APART = alt.Resolve(
+    scale=alt.ScaleResolveMap(color="independent", shape="independent", strokeDash="independent"),
+    legend=alt.LegendResolveMap(color="independent", shape="independent", strokeDash="independent"),
+)
 
 
 def _of_parts(rows: _Rows, parts: Sequence[str]) -> _Rows:

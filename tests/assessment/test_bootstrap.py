@@ -113,6 +113,16 @@ def test_a_group_that_is_drawn_twice_draws_its_rows_anew():
     assert counts[2].var() == pytest.approx(2, rel=0.2) and counts[1].var() == pytest.approx(1, rel=0.2)
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_rows_of_groups_that_agree_vary_as_if_there_were_none(binary):
+    """Of two groups with one law, rows drawn anew each time: the variance is that of as many rows of one group."""
+    generator = np.random.default_rng(2)
+    values = np.tile(generator.integers(0, 2, 500) if binary else generator.normal(0, 1, 500), 2)
+    frame = pd.DataFrame({"region": np.repeat([0, 1], 500), "value": values, "weight": 1})
+    found = resample(frame, columns(frame), ["region"], num_replicates=8000).draws(mean, 1000)
+    assert found.replicates.std() == pytest.approx(values.std() / np.sqrt(1000), rel=0.04)
+
+
 def test_missing_values_of_a_level_are_a_group():
     frame = pd.DataFrame({"region": ["a", None, None], "one": 1.0})
     found = resample(frame, frame[["one"]].to_numpy(), ["region"], num_replicates=50)

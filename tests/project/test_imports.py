@@ -142,7 +142,8 @@ def violation(importer: str, found: Import) -> str | None:
     if importer in BESIDE:
         return f"{where}: {importer} must not know the stages"
     if importer not in STAGES:  # a module above the stages, which may know them all
-        too_early = found.eager and (importer in LIGHT or found.part in SLOW)
+        early = importer in LIGHT and found.part not in LIGHT
+        too_early = found.eager and (early or found.part in SLOW)
         return f"{where} when it is loaded" if too_early else None
     if found.part not in STAGES:
         return f"{where}, which stands above the stages"
