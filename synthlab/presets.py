@@ -12,6 +12,8 @@ from synthlab.errors import ConfigurationError
 Configuration = TypeVar("Configuration", "ModelConfig", "TrainingConfig")
 
 
+RUN_SCHEMA = 3
+"""Version of trained runs: training differently makes other runs, and other results of whoever trains them."""
 NETWORKS = ("decoder", "encoder-decoder")
 """Networks that come with synthlab; others are registered by `learning.networks.register_network`."""
 ENCODINGS = ("features", "floats")
@@ -192,11 +194,15 @@ def tuned_learning_rate(width: int) -> float:
     widest, rate = LEARNING_RATES[-1]
     if width > widest:
         return rate * widest / width
-    widths, rates = ([math.log(pair[k]) for pair in LEARNING_RATES] for k in (0, 1))
-    place = math.log(max(width, LEARNING_RATES[0][0]))
-    k = max(1, next(k for k, known in enumerate(widths) if place <= known + 1e-12))
-    share = (place - widths[k - 1]) / (widths[k] - widths[k - 1])
-    return float(f"{math.exp(rates[k - 1] + share * (rates[k] - rates[k - 1])):.3g}")
+    place, last = math.log(max(width, LEARNING_RATES[0][0])), (0.0, 0.0)
+    for known, tuned in LEARNING_RATES:
+        point = math.log(known), math.log(tuned)
+        if place <= point[0]:
+            share = 1.0 if place == point[0] else (place - last[0]) / (point[0] - last[0])
+            rate = math.exp(last[1] + share * (point[1] - last[1]))
+            break
+        last = point
+    return float(f"{rate:.3g}")
 
 
 MODELS = tuple(

@@ -12,7 +12,7 @@ import safetensors.torch
 from synthlab.errors import ArtifactError
 from synthlab.language.grammar import get_grammar
 from synthlab.learning.networks import Synthesizer, network_identity
-from synthlab.presets import ModelConfig, TrainingConfig
+from synthlab.presets import RUN_SCHEMA, ModelConfig, TrainingConfig
 from synthlab.splits.split import Split
 from synthlab.store import Carrier, content_key
 from synthlab.universe.corpus import Corpus
@@ -39,7 +39,7 @@ class Run(Carrier):
     """
 
     stage: ClassVar[str] = "run"
-    schema: ClassVar[int] = 3
+    schema: ClassVar[int] = RUN_SCHEMA
 
     corpus: dict[str, Any]
     split_key: str

@@ -13,7 +13,7 @@ import pandas as pd
 
 from synthlab.durable import write_atomically
 from synthlab.errors import ArtifactError
-from synthlab.presets import Preset
+from synthlab.presets import RUN_SCHEMA, Preset, tuned_learning_rate
 from synthlab.store import content_key
 
 SCHEMA = 1
@@ -75,6 +75,8 @@ def preset_key(preset: Preset) -> str:
     described = asdict(preset)
     for name in ("name", "seeds", "exploratory", "needs_gpu"):
         del described[name]
+    described["rates"] = {model.name: tuned_learning_rate(model.width) for model in preset.scaling_models}
+    described["run"] = RUN_SCHEMA
     return content_key("preset", SCHEMA, described)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import get_grammar
-from synthlab.presets import NETWORKS, ModelConfig, TrainingConfig
+from synthlab.presets import NETWORKS, RUN_SCHEMA, ModelConfig, TrainingConfig
 from synthlab.spaces.space import Space
 from synthlab.splits.density import density_spaces, density_split, training_diversity
 from synthlab.splits.mcd import mcd_split
@@ -84,7 +84,8 @@ class Trial:
             "universe": {**asdict(self.universe), "digest": get_grammar(self.universe.grammar).digest},
             "corpus": self.universe.corpus_key, "spaces": {name: self.universe.space_key(name) for name in SPACES},
             "split": {"schema": Split.schema, "kind": self.kind, "settings": self.settings},
-            "model": asdict(self.model), "training": asdict(self.training), "measures": asdict(self.measures),
+            "model": asdict(self.model), "training": {"schema": RUN_SCHEMA, **asdict(self.training)},
+            "measures": asdict(self.measures),
         }  # fmt: skip
         if self.model.network not in NETWORKS:
             from synthlab.learning.networks import network_identity

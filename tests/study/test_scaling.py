@@ -138,7 +138,7 @@ def test_zero_and_full_success_among_others_can_be_fitted():
 # ---------------------------------------------------------------- studies
 
 
-def judged(table, replicates=60):
+def judged(table, replicates):
     series = refit_laws(table, ["id"], num_replicates=replicates)
     ranks = scaling_table(series).set_index("law")["rank"]
     return ranks, compare_laws(series).set_index("law")["verdict"]
@@ -146,27 +146,27 @@ def judged(table, replicates=60):
 
 @pytest.mark.parametrize("truth", ["logit-linear", "power law with floor"])
 def test_a_line_loses_to_a_curved_truth(truth):
-    found = [judged(study(TRUTHS[truth], k, classes=1500)) for k in range(5)]
-    assert sum(verdicts[truth] == BETTER for _, verdicts in found) >= 4
-    assert sum(ranks.idxmin() == truth for ranks, _ in found) >= 4
+    found = [judged(study(TRUTHS[truth], k, classes=1500), 40) for k in range(4)]
+    assert sum(verdicts[truth] == BETTER for _, verdicts in found) >= 3
+    assert sum(ranks.idxmin() == truth for ranks, _ in found) >= 3
 
 
 def test_a_true_line_is_hardly_ever_rejected():
-    found = [judged(study(TRUTHS["log-linear"], k, spread=0.05), 40)[1] for k in range(40)]
+    found = [judged(study(TRUTHS["log-linear"], k, classes=200, spread=0.05), 25)[1] for k in range(40)]
     false = sum((v == BETTER).any() for v in found)
     worse = sum(v["power law with floor"] == WORSE for v in found)
     assert false <= 4 and worse >= 4
 
 
-def test_intervals_of_points_per_decade_cover_the_truth(monkeypatch):
+def test_intervals_of_points_per_decade_cover_the_truth_and_little_else(monkeypatch):
     monkeypatch.setitem(LAWS, SUCCESS, LAWS[SUCCESS][:1])
-    covered, widths = 0, []
-    for k in range(100):
-        (series,) = refit_laws(study(TRUTHS["log-linear"], k, num=5, classes=80, spread=0.1), ["id"], num_replicates=80)
-        found = interval(series.fits["log-linear"].slopes)
-        covered += found.low <= 0.23026 <= found.high
-        widths.append(found.high - found.low)
-    assert covered >= 85 and np.median(widths) < 0.12
+    found = [
+        interval(refit_laws(table, ["id"], num_replicates=60)[0].fits["log-linear"].slopes)
+        for table in (study(TRUTHS["log-linear"], k, num=5, classes=60, spread=0.1) for k in range(100))
+    ]
+    assert sum(f.low <= 0.1 * np.log(10) <= f.high for f in found) >= 85
+    needed = 2 * 1.96 * np.std([f.value for f in found])
+    assert np.median([f.high - f.low for f in found]) < 2 * needed
 
 
 def test_classes_are_drawn_at_once_for_all_models():
@@ -200,7 +200,7 @@ def test_the_table_has_every_law_for_every_part_or_says_why_not():
 
 def test_a_ceiling_in_the_largest_runs_is_flagged():
     table = study(lambda z: np.where(z > 2, 2, 0.5 + 0.1 * z), 0)
-    notes = scaling_table(refit_laws(table, ["id"], num_replicates=10))["note"]
+    notes = scaling_table(refit_laws(table, ["id"], num_replicates=20))["note"]
     assert notes[:3].str.contains("tell no laws apart: train smaller models").all()
 
 
@@ -237,7 +237,7 @@ def test_curves_span_the_computes_within_their_bands():
 
 
 def test_tables_without_a_fit_keep_their_columns():
-    series = refit_laws(study(lambda z: -1 + 0 * z, 0), ["id"], num_replicates=5)
+    series = refit_laws(study(lambda z: -1 + 0 * z, 0), ["id"], num_replicates=20)
     assert fitted_curves(series).empty and list(fitted_curves(series)) == list(fitted_curves([]))
     assert compare_laws(series)["verdict"].str.contains("saturated").all()
     assert scaling_table([]).empty and list(scaling_table([])) == list(scaling_table(series))
@@ -255,7 +255,7 @@ def test_studies_repeat_exactly_whatever_the_order_of_their_rows():
     ("change", "mend"),
     [
         (lambda t: t.drop(columns="flops"), "no column flops: join the results of a study with its trials"),
-        (lambda t: t.assign(part="open"), "no results of part 'id': choose from open"),
+        (lambda t: t.assign(part="open"), "no results of parts id: choose from open"),
         (lambda t: pd.concat([t, t.head(1)]), "give every trial once"),
         (lambda t: t.assign(flops=0.0), "give the FLOPs of every run"),
         (lambda t: t.assign(test_loss=np.inf), "have to be finite"),
@@ -264,7 +264,15 @@ def test_studies_repeat_exactly_whatever_the_order_of_their_rows():
 def test_tables_that_are_no_results_are_refused(change, mend):
     table = study(TRUTHS["log-linear"], 0, classes=5, loss=lambda z: 2 - 0.1 * z)
     with pytest.raises(ConfigurationError, match=mend):
-        refit_laws(change(table), ["id"], metrics=[SUCCESS, LOSS], num_replicates=2)
+        refit_laws(change(table), ["id"], metrics=[SUCCESS, LOSS], num_replicates=20)
+
+
+@pytest.mark.parametrize(
+    ("parts", "replicates", "mend"), [([], 20, "parts none: choose from id"), (["id"], 19, "use 20 or more")]
+)
+def test_questions_without_an_answer_are_refused(parts, replicates, mend):
+    with pytest.raises(ConfigurationError, match=mend):
+        refit_laws(study(TRUTHS["log-linear"], 0, classes=5), parts, num_replicates=replicates)
 
 
 # ---------------------------------------------------------------- the gap
@@ -310,7 +318,7 @@ def test_a_slope_needs_two_computes_with_both_parts():
     lonely = table[(table["part"] == "matched_id") | (table["size"] == 0)]
     for rows in (lonely, lonely[(lonely["part"] == "matched_id") == (lonely["size"] > 0)]):
         with pytest.raises(ConfigurationError, match="train models of several sizes and test both parts"):
-            gap_slope(rows, num_replicates=10)
+            gap_slope(rows, num_replicates=20)
 
 
 # ---------------------------------------------------------------- points

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 
 from synthlab.presets import LEARNING_RATES, get_preset, tuned_learning_rate
-from synthlab.study.runs import final_loss, flagship_trial
+from synthlab.study.designs import flagship_trial, universe_of
 from synthlab.study.tuning import (
     SPLIT_SEED,
     VARIANTS,
     best_rates,
-    learning_rate_trials,
+    learning_rate_study,
     tuning_table,
-    variant_trials,
+    variant_study,
 )
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results" / "quick"
@@ -23,33 +23,56 @@ RESULTS = Path(__file__).resolve().parents[2] / "data" / "results" / "quick"
 
 def test_rates_are_crossed_with_sizes_and_nothing_else_changes():
     preset = get_preset("quick")
-    trials = learning_rate_trials(preset)
-    assert len(trials) == len(preset.tuned_models) * len(preset.learning_rates)
-    assert {(t.tags["model"], t.tags["learning_rate"]) for t in trials} == {
-        (m.name, r) for m in preset.tuned_models for r in preset.learning_rates
+    study = learning_rate_study(preset)
+    assert len(study.trials) == len(preset.tuned_models) * len(preset.learning_rates)
+    assert {(t.model, t.training.learning_rate) for t in study.trials} == {
+        (m, r) for m in preset.tuned_models for r in preset.learning_rates
     }
-    assert len({replace(t.training, learning_rate=1.0) for t in trials}) == 1
-    assert len({str(t.settings) for t in trials}) == 1
+    assert len({replace(t.training, learning_rate=1.0) for t in study.trials}) == 1
+    assert len({str(t.settings) for t in study.trials}) == 1
+    for t in study.trials:
+        assert t.tags == {
+            "group": "learning-rates", "width": t.model.width, "learning_rate": t.training.learning_rate
+        }  # fmt: skip
+        assert t.universe == universe_of(preset) and t.training.num_checks == 0
+    assert study.frame()["model"].tolist() == [m.name for m in preset.tuned_models for _ in preset.learning_rates]
 
 
 def test_every_variant_changes_one_thing():
     preset = replace(get_preset("quick"), variant_seeds=2)
-    trials = variant_trials(preset)
+    trials = variant_study(preset).trials
     assert len(trials) == 2 * len(VARIANTS)
     for seed in (0, 1):
         usual, *others = (t for t in trials if t.tags["seed"] == seed)
         assert usual.tags["variant"] == "default" and usual.model == preset.model
+        assert usual.settings["seed"] == SPLIT_SEED + seed and usual.training.seed == seed
         for trial in others:
             fields = asdict(trial.model).items() ^ asdict(usual.model).items()
             policies = {str(trial.settings["policy"]), str(usual.settings["policy"])}
             assert len(fields) // 2 + len(policies) - 1 == 1
-            assert trial.training == usual.training
+            assert trial.training == usual.training and trial.tags["group"] == "variants"
+    some = variant_study(preset, ["tied", "default"]).trials
+    assert [t.tags["variant"] for t in some] == ["tied", "default"] * 2
+    assert {t.key for t in some} < {t.key for t in trials}
+
+
+def test_other_grammars_and_presets_have_studies_of_their_own():
+    quick = get_preset("quick")
+    names = {
+        study(preset).name
+        for study in (learning_rate_study, variant_study)
+        for preset in (quick, replace(quick, grammar="rational"), get_preset("tiny"))
+    }
+    assert len(names) == 3
+    rational = learning_rate_study(replace(quick, grammar="rational"))
+    assert not {t.key for t in rational.trials} & {t.key for t in learning_rate_study(quick).trials}
 
 
 def test_models_are_tuned_on_classes_of_no_other_study():
-    preset = get_preset("quick")
-    seeds = {t.settings["seed"] for t in [*learning_rate_trials(preset), *variant_trials(preset)]}
-    assert min(seeds) >= SPLIT_SEED > max([*preset.seeds, flagship_trial(preset).settings["seed"]])
+    for name in ("tiny", "quick", "paper", "cluster"):
+        preset = get_preset(name)
+        seeds = {t.settings["seed"] for t in [*learning_rate_study(preset).trials, *variant_study(preset).trials]}
+        assert min(seeds) >= SPLIT_SEED > max([*preset.seeds, flagship_trial(preset).settings["seed"]])
 
 
 def test_tables_hold_shares_and_means_by_hand():
@@ -63,10 +86,8 @@ def test_tables_hold_shares_and_means_by_hand():
     })  # fmt: skip
     table = tuning_table(results, costs, ("variant",), ("seed",)).set_index("variant")
     assert table["pass_at_1"].tolist() == pytest.approx([2 / 3, 0.0])
-    assert table["final_loss"].tolist() == [
-        12.0,
-        20.0,
-    ]  # nats per program: of 6 and 4 tokens and table["parameters"].tolist() == [10, 20]
+    assert table["final_loss"].tolist() == [12.0, 20.0]  # nats per program: of 6 and 4 tokens
+    assert table["parameters"].tolist() == [10, 20] and table["flops"].tolist() == [1, 2]
     assert (table["low"] <= table["pass_at_1"]).all() and (table["pass_at_1"] <= table["high"]).all()
 
 
@@ -88,13 +109,6 @@ def test_losses_of_other_targets_are_left_out_and_a_diverged_one_is_never_best()
     assert losses[0] == 5.0 and np.isnan(losses[1])
     table = pd.DataFrame({"model": "s", "width": 16, "learning_rate": [1e-3, 2e-3, 1.0], "final_loss": [2, 1, np.nan]})
     assert best_rates(table)["learning_rate"].tolist() == [2e-3]
-
-
-def test_the_final_loss_is_that_of_the_last_tenth():
-    steps = np.arange(1, 41)
-    history = pd.DataFrame({"step": steps, "name": ["loss"] * 40, "value": steps.astype(float)})
-    assert final_loss(history) == np.mean([37, 38, 39, 40])
-    assert np.isnan(final_loss(history.assign(name="id")))
 
 
 def test_the_rates_in_use_are_the_committed_measurements():
