@@ -276,42 +276,6 @@ def _panel(table: pd.DataFrame, heading: str, number_format: str) -> alt.Chart:
     )
 
 
-def scaling_chart(
-    points: pd.DataFrame,
-    fits: pd.DataFrame | None = None,
-    title: str = "Does more compute close the gap?",
-    subtitle: str = "",
-) -> alt.LayerChart:
-    """pass@1 against training compute, with fitted curves.
-
-    Parameters
-    ----------
-    points
-        Columns ``flops``, ``pass_at_1``, ``low``, ``high``, ``part``, ``model``.
-    fits
-        Columns ``flops``, ``value``, ``form``, ``part``; None or no row draws the points alone.
-    """
-    table = theme.checked("scaling_chart", points, "flops", "pass_at_1", "low", "high", "part", "model")
-    x = alt.X(
-        "flops:Q",
-        title="training compute (FLOPs, log scale)",
-        scale=theme.LOG,
-        axis=alt.Axis(format=".0e", tickCount=6),
-    )
-    y = alt.Y("pass_at_1:Q", title="pass@1", axis=alt.Axis(format="%"), scale=alt.Scale(domainMin=0))
-    color = theme.color(table["part"], "part")
-    base = alt.Chart(table).encode(x, color, tooltip=["model", "part", "flops", "pass_at_1", "low", "high"])
-    layers = [
-        base.mark_rule(strokeWidth=1.5).encode(alt.Y("low:Q"), alt.Y2("high:Q")),
-        base.mark_point(filled=True, size=90, opacity=1).encode(y, theme.shape(table["model"], "model")),
-    ]
-    if fits is not None and len(fits):
-        lines = theme.checked("scaling_chart", fits, "flops", "value", "form", "part")
-        curve = alt.Chart(lines).mark_line().encode(x, alt.Y("value:Q", title="pass@1"), color)
-        layers.insert(0, curve.encode(theme.dash(lines["form"], "fitted form")))
-    return theme.layers(*layers, title=theme.titled(title, subtitle), width=520, height=340)
-
-
 def solved_within(
     frame: pd.DataFrame, title: str = "How much must be spent to solve a task?", subtitle: str = ""
 ) -> alt.FacetChart:

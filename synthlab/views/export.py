@@ -62,7 +62,17 @@ def _rendered(chart: Any, kind: str) -> bytes:
     buffer = io.BytesIO() if kind == "png" else io.StringIO()
     chart.save(buffer, format=kind, **({"ppi": 144} if kind == "png" else {}))
     content = buffer.getvalue()
-    return content if isinstance(content, bytes) else content.encode()
+    return _smaller(content) if isinstance(content, bytes) else content.encode()
+
+
+def _smaller(png: bytes) -> bytes:
+    """The same picture in a third of the bytes: without transparency, which is nowhere, and packed harder."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").save(buffer, "PNG", optimize=True, dpi=picture.info.get("dpi", (144, 144)))
+    return buffer.getvalue()
 
 
 def _write(folder: Path, name: str, files: dict[str, bytes]) -> list[Path]:

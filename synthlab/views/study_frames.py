@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -170,22 +170,26 @@ def scaling_points(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def counts_note(rows: pd.DataFrame) -> str:
     """Which model, and how many seeds, regions and functions are behind a figure."""
-    models = list(rows["model"].unique()) if "model" in rows else []
-    numbers = [f"{number:,} {name}{'s' * (number != 1)}" for name, number in _counts(rows)]
-    return ", ".join([f"model {models[0]}"] * (len(models) == 1) + numbers)
+    return _told(rows, _counts(rows))
 
 
 def evidence_note(rows: pd.DataFrame) -> str:
     """What 95 % intervals are over, and `counts_note`."""
-    over = [f"{name}s" for name, number in _counts(rows) if number > 1] or ["functions"]
-    return (
-        f"95 % intervals over {' and '.join([', '.join(over[:-1])] * (len(over) > 1) + over[-1:])}; {counts_note(rows)}"
-    )
+    counts = _counts(rows)
+    over = [f"{name}s" for name, number in counts.items() if number > 1] or ["functions"]
+    listed = " and ".join([*([", ".join(over[:-1])] if len(over) > 1 else []), over[-1]])
+    return f"95 % intervals over {listed}; {_told(rows, counts)}"
 
 
-def _counts(rows: pd.DataFrame) -> list[tuple[str, int]]:
+def _counts(rows: pd.DataFrame) -> dict[str, int]:
     names = {"seed": "seed", "region": "region", "class_id": "function"}
-    return [(name, int(rows[column].nunique())) for column, name in names.items() if column in rows]
+    return {name: int(rows[column].nunique()) for column, name in names.items() if column in rows}
+
+
+def _told(rows: pd.DataFrame, counts: Mapping[str, int]) -> str:
+    models = list(rows["model"].unique()) if "model" in rows else []
+    numbers = [f"{number:,} {name}{'s' * (number != 1)}" for name, number in counts.items()]
+    return ", ".join([f"model {models[0]}"] * (len(models) == 1) + numbers)
 
 
 def by_regime(rows: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from synthlab.study.samples import BASE, MATCHED, drop_between, main_grammar, re
 from synthlab.views.study_frames import means
 
 _SPACES = ("syntactic", "semantic", "shape")
-_DRAWN = re.compile(r"(?:syntactic |semantic |shape )?(.*?)(?: \d+\.\d+)?")
+_NAME = re.compile(r"^(?:syntactic |semantic |shape )?(.*?)(?: \d+\.\d+)?$")
 
 
 def spaces_of(table: pd.DataFrame) -> list[str]:
@@ -56,7 +56,7 @@ def _asked(table: pd.DataFrame, space: str) -> Iterator[tuple[str, str, pd.DataF
     """Comparisons in a space: their kind, name, rows, and variant."""
     here = table[table["space"] == space]
     main = main_grammar(here)
-    rules = main["region"].str.replace(_DRAWN, r"\1", regex=True)
+    rules = _rules(main["region"])
     base = main["variant"] == BASE
     regions = list(dict.fromkeys(main.loc[base, "region"]))
     for region in sorted(regions, key=lambda name: bool(re.search(r"\d\.\d", name))):
@@ -69,6 +69,11 @@ def _asked(table: pd.DataFrame, space: str) -> Iterator[tuple[str, str, pd.DataF
             yield "other grammar", f"{grammar} grammar", here[here["grammar"] == grammar], BASE
     if len(regions) > 1:
         yield "all regions", "all regions", main, BASE
+
+
+def _rules(regions: pd.Series) -> pd.Series:
+    """The rule of every region, without the space and the number of the draw."""
+    return regions.map({name: _NAME.sub(r"\1", str(name)) for name in regions.unique()})
 
 
 def _drop(rows: pd.DataFrame, space: str, variant: str) -> tuple[float, float, float, str]:
@@ -105,7 +110,7 @@ def support_summary(table: pd.DataFrame) -> pd.DataFrame:
     """
     require_columns(table, ["space", "region", "class_id", "solved"])
     rows = base_rows(table)
-    rules = rows["region"].str.replace(_DRAWN, r"\1", regex=True)
+    rules = _rules(rows["region"])
     found = means(rows.assign(rule=rows["space"] + ": " + rules), ["rule", "part"])
     return found.rename(columns={"rule": "region"})
 

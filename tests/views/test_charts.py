@@ -39,7 +39,6 @@ TABLES = {
     ),
     "support_bars": PARTS.assign(region="root operator *", pass_at_1=0.2, num_tasks=[10, 20]),
     "learning_curve": pd.DataFrame({"step": [1, 1], "name": ["train_loss", "pass_at_1_id"], "value": [2.0, 0.1]}),
-    "scaling_chart": PARTS.assign(flops=[1e12, 1e13], pass_at_1=0.2, model="tiny"),
     "solved_within": PARTS.assign(method="guided", budget=[1, 10], solved=0.2, unit="programs"),
     "outputs_heatmap": pd.DataFrame({"x": [0, 1], "y": [0, 0], "value": [1.0, np.nan]}),
     "failure_bars": pd.DataFrame({"part": "id", "status": theme.STATUSES, "share": 1 / 6}),
@@ -132,7 +131,7 @@ def test_both_maps_share_one_order_of_categories():
 
 def test_a_part_has_one_colour_in_every_figure():
     looks = []
-    for name in ("pass_at_k", "scaling_chart", "solved_within"):
+    for name in ("pass_at_k", "solved_within"):
         text = json.dumps(charts.__dict__[name](TABLES[name].assign(method=TABLES[name]["part"])).to_dict())
         looks.append('"domain": ["id", "forced"], "range": ["#009E73", "#D55E00"]' in text)
     assert all(looks)
@@ -178,14 +177,6 @@ def test_losses_and_scores_get_a_panel_each():
     table = TABLES["learning_curve"]
     assert len(charts.learning_curve(table).to_dict()["hconcat"]) == 2
     assert len(charts.learning_curve(table[table["name"] == "train_loss"]).to_dict()["hconcat"]) == 1
-
-
-def test_fits_are_lines_under_the_points():
-    fits = pd.DataFrame({"flops": [1e12, 1e13], "value": [0.1, 0.2], "form": "power law", "part": "id"})
-    spec = charts.scaling_chart(TABLES["scaling_chart"], fits).to_dict()
-    assert marks_of(spec) == ["line", "rule", "point"]
-    assert spec["layer"][0]["encoding"]["strokeDash"]["field"] == "form"
-    assert marks_of(charts.scaling_chart(TABLES["scaling_chart"], fits.iloc[:0]).to_dict()) == ["rule", "point"]
 
 
 def test_a_tree_has_a_node_per_token_and_an_edge_per_operand():
