@@ -143,6 +143,12 @@ def _box(region: Region, space: Space) -> dict[str, np.ndarray]:
     return {"axes": axes, "low": low, "high": high}
 
 
+def num_places(space: Space, seed: int) -> int:
+    """Distinct places that clusters of a seed are fitted to: there can be no more clusters than these."""
+    placed = space.coordinates[~np.isnan(space.coordinates[:, 0])]
+    return len(distinct_rows(placed, _FIT_ROWS, seed))
+
+
 def _clusters(region: Region, placed: np.ndarray) -> dict[str, np.ndarray]:
     fitted = placed[distinct_rows(placed, _FIT_ROWS, region.seed)]
     num_clusters = region.num_clusters

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from synthlab.errors import ConfigurationError
 from synthlab.presets import ModelConfig, Preset, TrainingConfig, tuned_learning_rate
 from synthlab.spaces.space import SEMANTIC, SYNTACTIC
+from synthlab.splits.boundaries import num_places
 from synthlab.splits.comparable import regions
 from synthlab.splits.density import REGIMES, density_settings
 from synthlab.splits.regions import SHAPE, Region
@@ -184,8 +183,7 @@ def _draw_regions(
     num_clusters, tolerance = preset.region_clusters, _TOLERANCE
     if space == SHAPE:
         num, tolerance = max(1, preset.shapes), _SHAPE_TOLERANCE
-        places = spaces[space].coordinates
-        num_clusters = min(num_clusters, len(np.unique(places[~np.isnan(places[:, 0])].round(4), axis=0)))
+        num_clusters = min(num_clusters, num_places(spaces[space], seed))
     return regions(
         corpus, spaces, space, preset.region_mass, num, num_clusters=num_clusters, tolerance=tolerance, seed=seed
     )

@@ -203,7 +203,7 @@ class _Compiled:
     def __init__(self, chart: Any) -> None:
         import vl_convert
 
-        self._specification = str(chart.to_json())
+        self._specification = str(chart.to_json(validate=False))  # every part was checked when it was made
         self._svg = str(vl_convert.vegalite_to_svg(self._specification))
 
     def to_json(self) -> str:

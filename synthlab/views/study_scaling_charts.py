@@ -95,7 +95,7 @@ def scaling_figure(
     ends = [float(table["low"].min()), float(table["high"].max())]
     is_share = y_title == "pass@1"
     scale = alt.Scale(domain=[0, 1.1 * ends[1] or 1.0]) if is_share else alt.Scale(domain=ends, padding=12, zero=False)
-    y = alt.Y("value:Q", title=y_title, axis=alt.Axis(format="%" if is_share else "~g"), scale=scale)
+    y = alt.Y("value:Q", title=y_title, axis=alt.Axis(format="%" if is_share else ".3~g"), scale=scale)
     parts = theme.order(table["part"])
     panels = [_scaling_panel(table[table["part"] == part], lines, part, y) for part in parts]
     note = subtitle or "95 % intervals; lines: laws fitted to all runs"
