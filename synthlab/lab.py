@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -202,7 +203,8 @@ class Lab:
             self.workspace, executor=executor, workers=workers, minutes=minutes, retry=retry, progress=self.progress
         )
         tables = self.trials.tables(self.store)
-        self.publish_study(tables)
+        tables = replace(tables, provenance=self._about_study(tables))
+        write_tables(tables, self.output_folder, tables.provenance)
         return tables
 
     def _committed_study(self) -> StudyTables | None:
@@ -216,11 +218,10 @@ class Lab:
     def _results_folder(self, preset: str) -> Path:
         return project_root() / "data" / "results" / preset
 
-    def publish_study(self, tables: StudyTables) -> list[Path]:
-        """Write the tables of a study below `output_folder`, with what made them."""
+    def _about_study(self, tables: StudyTables) -> dict[str, Any]:
+        """What made the tables of the study, and on which devices."""
         devices = sorted(tables.trials["device"].unique()) if len(tables.trials) else []
-        about = self.provenance() | {"preset_key": preset_key(self.preset), "devices": devices}
-        return write_tables(tables, self.output_folder, about)
+        return self.provenance() | {"preset_key": preset_key(self.preset), "devices": devices}
 
     def tune(self, *, rates: bool = True, variants: Sequence[str] = tuple(VARIANTS)) -> dict[str, pd.DataFrame]:
         """Measure learning rates by model size, and variants of the model; tables are published.

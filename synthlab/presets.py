@@ -326,7 +326,7 @@ def tiny() -> Preset:
         quick(), name="tiny", map_points=400, flagship_model=ModelConfig(width=32, layers=1), flagship=short,
         model=ModelConfig(width=16, layers=1), short=short, scaling_models=sizes, scaling=short, num_test=200,
         num_regions=1, isolated=0, shapes=0, variants=("postfix",), root_variants=(), further_grammars=(),
-        crossed_regimes=("dual",), cell_counts=(), random_sizes=(), num_samples=4, search_seconds=0.5,
+        crossed_regimes=("dual",), cell_counts=(), random_sizes=(20_000,), num_samples=4, search_seconds=0.5,
         search_tasks=10, tuned_models=sizes[:2], learning_rates=(2e-3, 8e-3), variant_seeds=1,
     )  # fmt: skip
 

@@ -95,7 +95,7 @@ def small_preset():
     short = TrainingConfig(num_steps=10, batch_size=32, num_checks=1)
     model = ModelConfig(width=8, layers=1, heads=2)
     return replace(
-        get_preset("tiny"), max_size=3, map_points=50, num_test=30, num_cells=5, density_train=200,
+        get_preset("tiny"), random_sizes=(), max_size=3, map_points=50, num_test=30, num_cells=5, density_train=200,
         flagship_model=model, flagship=short, support_regime="random", support_train=None, model=model, short=short,
         scaling=short, search_tasks=4,
     )  # fmt: skip

@@ -196,6 +196,7 @@ def test_a_study_runs_publishes_and_is_not_repeated(studied, small_lab, checkout
     monkeypatch.setattr(evaluation, "train", raising)
     found = lab.study()
     same(found, expected)
+    assert found.provenance["preset"] == "tiny" and found.provenance["devices"]
     folder = checkout / "data" / "results" / "tiny"
     written = read_tables(folder)
     same(written, expected)

@@ -56,7 +56,7 @@ def counts(study):
 @pytest.mark.parametrize(
     ("name", "changes", "density", "support", "scaling"),
     [
-        ("tiny", {}, 5 + 1, 1 + 2 + 1, 4),
+        ("tiny", {}, 5 + 1 + 1, 1 + 2 + 1, 4),
         ("quick", {}, 5 + 2 + 1 + 1, 1 + 2 * 2 + 2 * 1 + 1 + 3 + 2 + 2, 6),
         ("paper", {}, 5 + 4 + 2 + 4, 3 + 2 * 4 + 2 * 2 + 2 + 7 + 2 + 2, 7 * 3),
         ("cluster", {"shapes": 0}, 5 + 4 + 2 + 4, 3 + 2 * 4 + 2 * 2 + 7 + 2 + 2, 7 * 3),
