@@ -332,7 +332,7 @@ def tiny() -> Preset:
 
 
 def quick() -> Preset:
-    """Two CPU cores, a study of eight minutes a seed, exploratory.
+    """Two CPU cores, a study of ten minutes a seed, exploratory.
 
     A quarter of the classes is reserved instead of 15 %, so that over 300 of 2,217 remain as ID test; the
     programs of support splits are drawn equally from all classes, since their tests are.
