@@ -27,6 +27,7 @@ def lab_of(options: argparse.Namespace) -> Lab:
 
 
 def _study(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.study.benchmark import json_rows
     from synthlab.study.planning import plan, summary
 
     options.preset = options.study_preset
@@ -41,8 +42,7 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
     if options.plan:
         rate = None if options.tflops is None else 1e12 * options.tflops
         table = plan(study, lab.workspace, flops_per_second=rate)
-        table = table.astype(object).where(table.notna(), None)
-        return {**result, "summary": summary(table, workers), "trials": table.to_dict("records")}
+        return {**result, "summary": summary(table, workers), "trials": json_rows(table)}
     tables = lab.study(
         *options.groups, rerun=True, minutes=options.minutes, retry=options.retry, workers=options.workers
     )
@@ -51,9 +51,7 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
     result["failures"] = tables.failures[["trial", "group", "reason"]].to_dict("records")
     if options.pack:
         result["packed"] = _packed(lab, study, options.pack)
-    claims = lab.claims(tables)
-    claims = claims.astype(object).where(claims.notna(), None)
-    return {**result, "claims": claims.to_dict("records")}
+    return {**result, "claims": json_rows(lab.claims(tables))}
 
 
 def _merged(lab: Lab, files: Sequence[str]) -> int:

@@ -32,6 +32,7 @@ from synthlab.spaces.space import Space
 from synthlab.splits.split import Split
 from synthlab.splits.support import support_split
 from synthlab.store import project_root
+from synthlab.study.tables import parquet
 from synthlab.universe.corpus import Corpus
 
 SCHEMA = 1
@@ -196,7 +197,7 @@ class Benchmark:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files = {
-            "tasks.parquet": parquet_bytes(self.tasks), "answers.parquet": parquet_bytes(self.answers),
+            "tasks.parquet": parquet(self.tasks), "answers.parquet": parquet(self.answers),
             "training.npz": _packed(self.training),
         }  # fmt: skip
         entries = {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in files.items()}
@@ -224,13 +225,6 @@ def json_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _plain(value: Any) -> Any:
     value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def parquet_bytes(table: pd.DataFrame) -> bytes:
-    """A table as a Parquet file."""
-    buffer = io.BytesIO()
-    table.to_parquet(buffer, index=False, compression="zstd")
-    return buffer.getvalue()
 
 
 def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -6,7 +6,7 @@ A seed redraws everything: reserved functions, training programs, weights, and t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from synthlab.errors import ConfigurationError
@@ -36,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "random": {"policy": "random"},
 }
 """What a variant changes, of `ModelConfig` or of `support_settings`. Answers of ``room`` may have two more leaves."""
-_MODEL_FIELDS = {"notation", "room", "encoding", "network", "tied"}
+_MODEL_FIELDS = {field.name for field in fields(ModelConfig)}
 _TOLERANCE = 0.02
 _SHAPE_TOLERANCE = 0.1  # trees without labels stand at few places, each of much mass
 
@@ -44,17 +44,11 @@ _SHAPE_TOLERANCE = 0.1  # trees without labels stand at few places, each of much
 def study_of(preset: Preset, workspace: Workspace) -> Study:
     """All trials of a preset.
 
-    The first seed answers the paper's claims; then come the controls and the other seeds, then further sizes of the
-    scaling grid, then other grammars.
+    The first seed answers the paper's claims, then come its controls and other grammars; then the other seeds alike,
+    and last the further sizes of the scaling grid.
     """
-    first, *others = preset.seeds
-    trials = [
-        *density_trials(preset, first), *support_trials(preset, workspace, first),
-        *scaling_trials(preset, workspace, first),
-        *density_controls(preset, first), *support_controls(preset, workspace, first),
-        *grammar_trials(preset, workspace, first),
-    ]  # fmt: skip
-    for seed in others:
+    trials: list[Trial] = []
+    for seed in preset.seeds:
         trials += [
             *density_trials(preset, seed), *support_trials(preset, workspace, seed),
             *scaling_trials(preset, workspace, seed), *density_controls(preset, seed),

@@ -109,15 +109,13 @@ def _of_one_step(trial: Trial, flops_per_second: float | None, free: int) -> tup
     return num, flops, _timed(model, trial.training.batch_size)
 
 
-def _timed(model: object, batch_size: int) -> float:
+def _timed(model: Synthesizer, batch_size: int) -> float:
     """Seconds of a step of a full batch, from the fastest of a few with at most 32 rows."""
     import torch
     from torch.nn import functional as F
 
     from synthlab.learning.evaluation import placed
-    from synthlab.learning.networks import Synthesizer
 
-    assert isinstance(model, Synthesizer)
     model, rows, shape = placed(model).train(), min(batch_size, _TIMED_ROWS), model.shape
     device = next(model.parameters()).device
     seen = torch.zeros(rows, shape.num_patches, shape.patch_features, device=device)

@@ -26,7 +26,8 @@ from synthlab.language.program import MAX_CHARACTERS
 from synthlab.search.budget import Budget
 from synthlab.search.symbolic import METHOD, solve_tasks
 from synthlab.splits.split import Split, learned_texts
-from synthlab.study.benchmark import Benchmark, json_rows, parquet_bytes
+from synthlab.study.benchmark import Benchmark, json_rows
+from synthlab.study.tables import parquet
 from synthlab.universe.corpus import Corpus
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def write_predictions(path: Path | str, rows: pd.DataFrame) -> Path:
     if path.suffix not in (".jsonl", ".parquet"):
         raise ConfigurationError(f"predictions {_shown(path.name)}: use a file that ends in .jsonl or .parquet")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, parquet_bytes(rows) if path.suffix == ".parquet" else json_lines(rows))
+    write_atomically(path, parquet(rows) if path.suffix == ".parquet" else json_lines(rows))
     return path
 
 
