@@ -69,22 +69,36 @@ def _pqgram(options: argparse.Namespace) -> dict[str, Any]:
 
 def _search(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.language.identity import grid_codes, same_function
+    from synthlab.language.interpreter import grid_outputs
     from synthlab.language.program import parse, token_matrix
     from synthlab.search.budget import Budget
-    from synthlab.search.symbolic import search_by_enumeration
+    from synthlab.search.problem import Problem
 
     grammar = _grammar(options)
     target = parse(grammar, options.target)
-    outputs = grid_codes(grammar, token_matrix([target]))[0]  # all that the solver sees
-    size, measure = bound_of(options) or (8, "leaves")
-    found = search_by_enumeration(
-        grammar, outputs, Budget(seconds=options.budget_seconds), max_size=size, measure=measure
-    )
+    row, (size, measure) = token_matrix([target]), bound_of(options) or (8, "leaves")
+    shown = grid_outputs(grammar, row)[0], grid_codes(grammar, row)[0]  # all that the solver sees
+    solver = _solver(options, grammar, measure)
+    found = solver.solve(Problem(grammar, size, measure, *shown), Budget(seconds=options.budget_seconds))
     return {
         "solved": found.program is not None and same_function(found.program, target),
         "program": None if found.program is None else found.program.infix_text(),
-        "executed": found.executed, "seconds": round(found.seconds, 4), "method": found.method,
+        "best": None if found.best is None else found.best.infix_text(), "agreement": round(found.agreement, 4),
+        "stopped": found.stopped, "executed": found.cost.programs, "lookups": found.cost.lookups,
+        "seconds": round(found.cost.seconds, 4), "setup_seconds": round(solver.setup.seconds, 4),
+        "method": found.method,
     }  # fmt: skip
+
+
+def _solver(options: argparse.Namespace, grammar: Any, measure: str) -> Any:
+    from synthlab.search.library import Library
+    from synthlab.search.residuals import ResidualSearch
+    from synthlab.search.symbolic import Enumeration, LibraryLookup
+
+    if options.method == "enumeration":
+        return Enumeration()
+    library = Library.build(grammar, options.library, measure)
+    return LibraryLookup(library) if options.method == "library" else ResidualSearch(library)
 
 
 HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {

@@ -24,7 +24,9 @@ from synthlab.errors import ArtifactError, ConfigurationError
 from synthlab.language.grammar import Grammar
 from synthlab.language.program import MAX_CHARACTERS
 from synthlab.search.budget import Budget
-from synthlab.search.symbolic import METHOD, solve_tasks
+from synthlab.search.problem import Problem
+from synthlab.search.symbolic import METHOD, Enumeration
+from synthlab.study.solvers import submitted
 from synthlab.splits.split import Split, learned_texts
 from synthlab.study.benchmark import Benchmark, json_rows
 from synthlab.study.tables import parquet
@@ -211,9 +213,8 @@ def predictions_of(
 
 
 def predict_by_search(
-    benchmark: Benchmark, budget: Budget, *, splits: Sequence[str] | None = None, system: str = "",
-    progress: bool = False,
-) -> pd.DataFrame:  # fmt: skip
+    benchmark: Benchmark, budget: Budget, *, splits: Sequence[str] | None = None, system: str = ""
+) -> pd.DataFrame:
     """Predictions of bottom-up enumeration: one program a task, blank where the budget is spent without one.
 
     Parameters
@@ -231,8 +232,9 @@ def predict_by_search(
     for split in benchmark.splits if splits is None else splits:
         rows = benchmark.select(split)
         tasks = benchmark.checkable(rows)
-        candidates, costs = solve_tasks(tasks, budget, progress=progress)
-        seconds = costs["seconds"].to_numpy()
+        results = Enumeration().solve_all([Problem.of(tasks, row) for row in range(len(tasks))], budget)
+        seconds = np.array([result.cost.seconds for result in results])
+        candidates = submitted(tasks, results)
         tables.append(predictions_of(candidates, rows["task"].tolist(), tasks.grammar, system=system, seconds=seconds))
     return pd.concat(tables, ignore_index=True)
 

@@ -1,61 +1,56 @@
-"""Model and search side by side: every solver sees the grid outputs only and submits one program."""
+"""Solvers side by side: every one sees the grid outputs only and submits one program."""
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 
 from synthlab.assessment.correctness import SOLVED, check
-from synthlab.assessment.metrics import wilson
-from synthlab.assessment.tasks import Tasks
+from synthlab.assessment.tasks import Candidates, Tasks
+from synthlab.language.grammar import PAD
+from synthlab.language.measure import max_length
 from synthlab.search.budget import Budget
-from synthlab.search.symbolic import METHOD, solve_tasks
-
-if TYPE_CHECKING:
-    from synthlab.learning.run import Run
+from synthlab.search.problem import Problem, Result, Solver
 
 
-def solve_by_search(tasks: Tasks, budget: Budget, *, progress: bool = False) -> pd.DataFrame:
-    """Bottom-up enumeration on every task: method, class_id, leaves, solved, seconds, executed."""
-    candidates, costs = solve_tasks(tasks, budget, progress=progress)
-    solved = check(tasks, candidates).first_status() == SOLVED
-    return pd.DataFrame({
-        "method": METHOD, "class_id": tasks.class_id, "leaves": tasks.class_leaves, "solved": solved,
-        "seconds": costs["seconds"], "executed": costs["executed"],
-    })  # fmt: skip
+def solve(solver: Solver, tasks: Tasks, budget: Budget, *, max_size: int | None = None) -> pd.DataFrame:
+    """Let a solver work on every task under a budget of its own, and judge what it submits.
 
+    Parameters
+    ----------
+    solver, tasks, budget
+        Who, what, and how much each task may cost; what was spent before the first task is in `Solver.setup`.
+    max_size
+        Bound on answers; the tasks' own by default.
 
-def solve_by_model(run: Run, tasks: Tasks, *, num_samples: int = 1, temperature: float = 0.0) -> pd.DataFrame:
-    """Greedy answers, or samples filtered by the grid of which one is submitted; same columns as search.
-
-    Seconds are the wall-clock time of the whole batch divided by its tasks, checking on the grid included.
+    Returns
+    -------
+    pandas.DataFrame
+        One row a task: method, class_id, leaves, found (right on the grid), solved (the same function), stopped,
+        agreement (share of grid points at which the submitted program is right), and what was spent until found or
+        given up: seconds, programs, lookups, tested, tokens, flops.
     """
-    from synthlab.learning.decoding import decode
-
-    model = run.model()
-    start = time.perf_counter()
-    candidates = decode(model, tasks, num_samples=num_samples, temperature=temperature)
-    evaluation = check(tasks, candidates)
-    seconds = (time.perf_counter() - start) / len(tasks)
-    name = "model, greedy" if num_samples == 1 else f"model, {num_samples} samples filtered by the grid"
-    return pd.DataFrame({
-        "method": name, "class_id": tasks.class_id, "leaves": tasks.class_leaves,
-        "solved": evaluation.submitted() == SOLVED, "seconds": seconds, "executed": num_samples,
+    limit = tasks.max_size if max_size is None else max_size
+    results = solver.solve_all([Problem.of(tasks, row, limit) for row in range(len(tasks))], budget)
+    judged = check(tasks, submitted(tasks, results, limit), max_size=limit)
+    costs = pd.DataFrame([asdict(r.cost) | {"tested": r.cost.tested} for r in results])
+    table = pd.DataFrame({
+        "method": solver.name, "class_id": tasks.class_id, "leaves": tasks.class_leaves,
+        "found": [r.found for r in results], "solved": judged.first_status() == SOLVED,
+        "stopped": [r.stopped for r in results], "agreement": [r.agreement for r in results],
     })  # fmt: skip
+    return pd.concat([table, costs], axis=1)
 
 
-def solved_curve(solutions: pd.DataFrame, cost: str, num_points: int = 40) -> pd.DataFrame:
-    """Share solved within a budget, by method and part: method, part, budget, solved, low, high, unit.
-
-    The interval is the 95 % Wilson score interval over tasks.
-    """
-    limits = np.geomspace(solutions[cost].min(), solutions[cost].max() * 1.05, num_points)
-    rows = []
-    for (method, part), group in solutions.groupby(["method", "part"], sort=False):
-        for limit in limits:
-            within = int((group["solved"] & (group[cost] <= limit)).sum())
-            rows.append((method, part, limit, within / len(group), *wilson(within, len(group)), cost))
-    return pd.DataFrame(rows, columns=["method", "part", "budget", "solved", "low", "high", "unit"])
+def submitted(tasks: Tasks, results: Sequence[Result], max_size: int | None = None) -> Candidates:
+    """What was submitted, one candidate a task; nothing grammatical where a solver had nothing."""
+    limit = tasks.max_size if max_size is None else max_size
+    prefix = np.full((len(results), max_length(tasks.grammar, limit, tasks.measure)), PAD, dtype=np.uint8)
+    for row, result in enumerate(results):
+        if result.best is not None:
+            prefix[row, : result.best.nodes] = result.best.prefix
+    num = len(results)
+    return Candidates(np.arange(num), np.zeros(num, dtype=int), prefix, np.full(num, np.nan))
