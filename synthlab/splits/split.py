@@ -30,7 +30,7 @@ class Split(Carrier):
     Attributes
     ----------
     kind
-        ``density``, ``support`` or ``mcd`` (maximum compound divergence).
+        ``density``, ``support``, ``mcd`` (maximum compound divergence), or ``practice`` (`study.practice`).
     corpus
         Identity of the universe it was drawn from.
     settings
