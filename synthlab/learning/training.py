@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 from torch.nn import functional as F
 
-from synthlab.assessment.tasks import tasks_by_part
+from synthlab.assessment.tasks import Tasks, tasks_by_part
 from synthlab.durable import exclusive, remove_leftovers, require_writable
 from synthlab.errors import ConfigurationError
+from synthlab.language.grammar import Grammar
 from synthlab.learning.batches import Batches, Data, Order, training_data
 from synthlab.learning.checkpoints import KEPT, Keeper, SealedCheckpoints, newest
 from synthlab.learning.costs import device_name, free_bytes, step_flops
@@ -34,11 +36,11 @@ from synthlab.learning.guards import interrupts, memory_errors, own_randomness, 
 from synthlab.learning.model import num_parameters
 from synthlab.learning.networks import Synthesizer
 from synthlab.learning.progress import Bar, Progress, Watch
-from synthlab.learning.run import Run, run_key
+from synthlab.learning.run import Run
 from synthlab.presets import NETWORKS, ModelConfig, TrainingConfig
 from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
-from synthlab.store import Store
+from synthlab.store import Store, content_key
 from synthlab.universe.corpus import Corpus
 
 _CHECK_TASKS = 200
@@ -187,17 +189,58 @@ def train(
         damaged or belong to another run.
     """
     audit_corpus(split, corpus).require()
-    folder = run_folder(corpus, split, model_config, training, store)
+
+    def data(model: Synthesizer) -> Data:
+        free = free_bytes(_device())
+        return training_data(corpus, split, model, seed=training.seed, streamed=streamed, free_bytes=free)
+
+    return fit(
+        corpus.identity, split.key, model_config, training, grammar=corpus.grammar, data=data,
+        tests=tasks_by_part(corpus, split), store=store, progress=progress, watch=watch, compiled=compiled,
+        **trainer_flags,
+    )  # fmt: skip
+
+
+def fit(
+    universe: dict[str, Any],
+    key: str,
+    model_config: ModelConfig,
+    training: TrainingConfig,
+    *,
+    grammar: Grammar,
+    data: Callable[[Synthesizer], Data],
+    tests: Mapping[str, Tasks],
+    store: Store | None = None,
+    progress: bool = True,
+    watch: Watch | None = None,
+    compiled: bool | str | None = None,
+    **trainer_flags: Any,
+) -> Run:
+    """Train on any items, or resume; whoever calls this has looked for leaks.
+
+    Parameters
+    ----------
+    universe
+        Identity of the universe: grammar, digest, max_size, measure, seed.
+    key
+        Stands for the training items and the tests: other ones need another key.
+    grammar, data
+        The language, and what makes the training items of a model.
+    tests
+        Tasks by part; samples of them are looked at as the model learns.
+    model_config, training, store, progress, watch, compiled, **trainer_flags
+        As in `train`, which says what is returned and raised.
+    """
+    described = Run.describe(universe, key, model_config, training)
+    folder = folder_of(described, store)
     with _held(folder), own_randomness(training.seed), memory_errors(training.batch_size):
-        model = Synthesizer(model_config, corpus.grammar, corpus.max_size, corpus.measure)
+        model = Synthesizer(model_config, grammar, universe["max_size"], universe["measure"])
         model.require_fit()
         require_writable(folder, (KEPT + 1) * _BYTES_PER_WEIGHT * num_parameters(model))
-        last = newest(folder, Run.describe(corpus.identity, split.key, model_config, training))
-        free = free_bytes(_device())
-        data = training_data(corpus, split, model, seed=training.seed, streamed=streamed, free_bytes=free)
-        fit = _Fit(folder, corpus, split, SynthesisModule(model, data, training))
-        fit.compile(compiled)
-        return fit.run(last, progress, watch, trainer_flags)
+        last = newest(folder, described)
+        trained = _Fit(folder, universe, key, SynthesisModule(model, data(model), training), tests)
+        trained.compile(compiled)
+        return trained.run(last, progress, watch, trainer_flags)
 
 
 def forget(folder: Path) -> None:
@@ -209,14 +252,22 @@ def run_folder(
     corpus: Corpus, split: Split, model: ModelConfig, training: TrainingConfig, store: Store | None = None
 ) -> Path:
     """Where a run under way keeps its checkpoints and metrics."""
-    return (store or Store()).root / "checkpoints" / run_key(corpus, split, model, training)
+    return folder_of(Run.describe(corpus.identity, split.key, model, training), store)
+
+
+def folder_of(described: dict[str, Any], store: Store | None = None) -> Path:
+    """The same for a run that is given by its identity (`Run.describe`)."""
+    return (store or Store()).root / "checkpoints" / content_key(Run.stage, Run.schema, described)
 
 
 class _Fit:
     """One call of the Trainer, and the run that it leaves."""
 
-    def __init__(self, folder: Path, corpus: Corpus, split: Split, module: SynthesisModule) -> None:
-        self.folder, self.corpus, self.split, self.module = folder, corpus, split, module
+    def __init__(
+        self, folder: Path, universe: dict[str, Any], key: str, module: SynthesisModule,
+        tests: Mapping[str, Tasks] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        self.folder, self.universe, self.key, self.module, self.tests = folder, universe, key, module, tests
         self.config, self.model_config = module.config, module.model.config
         self.flops = step_flops(module.model, module.order.batch_size)
 
@@ -229,7 +280,7 @@ class _Fit:
 
     def run(self, last: Path | None, progress: bool, watch: Watch | None, flags: dict[str, Any]) -> Run:
         """Train to the end or to Ctrl-C."""
-        samples = {n: t.sample(_CHECK_TASKS) for n, t in tasks_by_part(self.corpus, self.split).items()}
+        samples = {n: t.sample(_CHECK_TASKS) for n, t in self.tests.items()}
         keeper = Keeper(self.folder, max(50, self.config.num_steps // 10))
         with interrupts() as interrupted, quiet():
             tracker = Progress(samples, self.config, interrupted, folder=self.folder, flops=self.flops, watch=watch)
@@ -253,7 +304,7 @@ class _Fit:
                 f"choose from {', '.join(FLAGS)}"
             )
         on_gpu = _device().type == "cuda"
-        identity = Run.describe(self.corpus.identity, self.split.key, self.model_config, self.config)
+        identity = Run.describe(self.universe, self.key, self.model_config, self.config)
         defaults = dict(
             accelerator="gpu" if on_gpu else "cpu", devices=1, precision="bf16-mixed" if on_gpu else "32-true",
             max_steps=self.config.num_steps, max_epochs=-1, logger=False,
@@ -299,7 +350,7 @@ class _Fit:
         }
         weights = safetensors.torch.save({n: w.clone().contiguous() for n, w in model.state_dict().items()})
         return Run(
-            self.corpus.identity, self.split.key, self.model_config, self.config, steps, weights, tracker.history,
+            self.universe, self.key, self.model_config, self.config, steps, weights, tracker.history,
             tracker.answer_table, cost,
         )  # fmt: skip
 
