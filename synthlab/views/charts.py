@@ -276,32 +276,6 @@ def _panel(table: pd.DataFrame, heading: str, number_format: str) -> alt.Chart:
     )
 
 
-def solved_within(
-    frame: pd.DataFrame, title: str = "How much must be spent to solve a task?", subtitle: str = ""
-) -> alt.FacetChart:
-    """Share solved within a budget, a row per part and a column per unit of budget.
-
-    Parameters
-    ----------
-    frame
-        Columns ``method``, ``part``, ``budget`` (positive), ``solved``, ``low``, ``high``, ``unit``.
-    """
-    table = theme.checked("solved_within", frame, "method", "part", "budget", "solved", "low", "high", "unit")
-    table = theme.checked("solved_within", table[table["budget"] > 0])  # nothing else has a place on a log axis
-    table = table.assign(limit="budget: " + table["unit"].astype(str))
-    x = alt.X("budget:Q", title="spent (log scale)", scale=theme.LOG, axis=theme.LOG_AXIS)
-    y = alt.Y("solved:Q", title="solved", axis=alt.Axis(format="%"), scale=alt.Scale(domain=[0, 1]))
-    layers = theme.curves(
-        table, x, y, "method", ["method", "part", "unit", "budget", "solved"], interpolate="step-after"
-    )
-    row = alt.Row("part:N", title=None, sort=theme.order(table["part"]), header=theme.ROW_HEADER)
-    return (
-        layers.properties(width=380, height=190)
-        .facet(row=row, column=alt.Column("limit:N", title=None), title=theme.titled(title, subtitle))
-        .resolve_scale(x="independent")
-    )
-
-
 def pass_at_k(frame: pd.DataFrame, title: str = "Do more samples help?", subtitle: str = "") -> alt.LayerChart:
     """pass@k with its interval by part on a log axis (columns k, part, value, low, high)."""
     table = theme.checked("pass_at_k", frame, "k", "part", "value", "low", "high")

@@ -91,7 +91,6 @@ def _small_png(spec: dict[str, Any], **_: Any) -> Any:
 
 
 LOG = alt.Scale(type="log", nice=False, padding=12)
-LOG_AXIS = alt.Axis(tickCount=6, labelExpr="format(datum.value, datum.value < 1 ? '~g' : '~s')")
 ROW_HEADER = alt.Header(labelAngle=0, labelAlign="left", labelAnchor="middle", labelFontSize=13)
 
 
@@ -161,14 +160,12 @@ def on_viridis(values: pd.Series, column: str) -> Any:
     return alt.condition(f"datum.{column} > {middle}", alt.value("black"), alt.value("white"))
 
 
-def curves(
-    table: pd.DataFrame, x: Any, y: Any, by: str, tooltip: list[Any], interpolate: str = "linear"
-) -> alt.LayerChart:
+def curves(table: pd.DataFrame, x: Any, y: Any, by: str, tooltip: list[Any]) -> alt.LayerChart:
     """Lines with points by category, over a band where the table has `low` and `high`."""
     base = alt.Chart(table).encode(x, color(table[by], None), tooltip=tooltip)
-    lines = base.mark_line(interpolate=interpolate).encode(y)  # type: ignore[arg-type]
+    lines = base.mark_line().encode(y)
     points = base.mark_point(filled=True, size=55, opacity=1).encode(y, shape(table[by], None))
     if "low" not in table:
         return layers(lines, points)
-    band = base.mark_area(interpolate=interpolate, opacity=0.15)  # type: ignore[arg-type]
+    band = base.mark_area(opacity=0.15)
     return layers(band.encode(alt.Y("low:Q"), alt.Y2("high:Q")), lines, points)

@@ -39,7 +39,6 @@ TABLES = {
     ),
     "support_bars": PARTS.assign(region="root operator *", pass_at_1=0.2, num_tasks=[10, 20]),
     "learning_curve": pd.DataFrame({"step": [1, 1], "name": ["train_loss", "pass_at_1_id"], "value": [2.0, 0.1]}),
-    "solved_within": PARTS.assign(method="guided", budget=[1, 10], solved=0.2, unit="programs"),
     "outputs_heatmap": pd.DataFrame({"x": [0, 1], "y": [0, 0], "value": [1.0, np.nan]}),
     "failure_bars": pd.DataFrame({"part": "id", "status": theme.STATUSES, "share": 1 / 6}),
     "pass_at_k": PARTS.assign(k=[1, 2], value=0.2),
@@ -130,11 +129,9 @@ def test_both_maps_share_one_order_of_categories():
 
 
 def test_a_part_has_one_colour_in_every_figure():
-    looks = []
-    for name in ("pass_at_k", "solved_within"):
-        text = json.dumps(charts.__dict__[name](TABLES[name].assign(method=TABLES[name]["part"])).to_dict())
-        looks.append('"domain": ["id", "forced"], "range": ["#009E73", "#D55E00"]' in text)
-    assert all(looks)
+    for name in ("pass_at_k", "support_bars", "size_histogram"):
+        text = json.dumps(figure(name)(TABLES[name]).to_dict())
+        assert '"domain": ["id", "forced"], "range": ["#009E73", "#D55E00"]' in text, name
 
 
 def test_explained_variance_counts_axes_from_one():
@@ -157,18 +154,8 @@ def test_failures_stack_to_one_in_a_fixed_order():
     assert rows[0]["start"] == 0 and rows[-1]["end"] == pytest.approx(1)
 
 
-def test_budgets_of_zero_have_no_place_on_a_log_axis():
-    table = TABLES["solved_within"].assign(budget=[0, 10])
-    spec = charts.solved_within(table).to_dict()
-    assert len(data_of(spec)) == 1
-    assert spec["spec"]["layer"][0]["encoding"]["x"]["scale"]["type"] == "log"
-    assert spec["spec"]["layer"][1]["mark"]["interpolate"] == "step-after"
-    with pytest.raises(ConfigurationError):
-        charts.solved_within(table.assign(budget=0))
-
-
 def test_panels_of_a_facet_read_the_facets_data():
-    for name in ("solved_within", "support_bars", "size_histogram"):
+    for name in ("support_bars", "size_histogram"):
         spec = figure(name)(TABLES[name]).to_dict()
         assert "data" in spec and not any("data" in layer for layer in spec["spec"]["layer"]), name
 
