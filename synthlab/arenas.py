@@ -66,7 +66,7 @@ class Contests:
     """
 
     seconds: float = 1.0
-    num_tasks: int = 60
+    num_tasks: int = 40
     num_candidates: int = 64
     library: int = 6
     completion: int = 2

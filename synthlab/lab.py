@@ -207,6 +207,56 @@ class Lab:
         write_tables(tables, self.output_folder, tables.provenance)
         return tables
 
+    def contests(self, *, rerun: bool = False) -> dict[str, pd.DataFrame]:
+        """Tables of the contests between model and search: the committed ones, or else held now and published.
+
+        Parameters
+        ----------
+        rerun
+            Hold them even if tables of the same settings are committed; what is in the store is not repeated.
+
+        Returns
+        -------
+        dict
+            By the names in `study.search_study.TABLES`. A preset that needs a GPU shows those of `quick` where there
+            is neither a GPU nor tables of its own.
+        """
+        from synthlab.study.search_study import search_key, search_tables
+
+        found = None if rerun else self._known_contests()
+        if found is None and self.preset.needs_gpu and not has_gpu() and not rerun:
+            found = self._published_contests(self._results_folder("quick"))
+        if found is not None:
+            return found[0]
+        tables = search_tables(self.preset, self.workspace, progress=self.progress)
+        for name, frame in tables.items():
+            self.publish(name, frame, made_from=search_key(self.preset))
+        return tables
+
+    def _known_contests(self) -> tuple[dict[str, pd.DataFrame], dict[str, Any]] | None:
+        """Tables of contests of these settings, from where results are written or were committed."""
+        from synthlab.study.search_study import search_key
+
+        key = search_key(self.preset)
+        for folder in (self.output_folder, self._results_folder(self.preset.name)):
+            found = self._published_contests(folder)
+            if found is not None and found[1].get("made_from") == key:
+                return found
+        return None
+
+    @staticmethod
+    def _published_contests(folder: Path) -> tuple[dict[str, pd.DataFrame], dict[str, Any]] | None:
+        """Tables of a folder and what made them; None unless all are there, of one making."""
+        from synthlab.study.search_study import TABLES
+
+        paths = [folder / f"{name}.parquet" for name in TABLES]
+        if not all(path.exists() and path.with_suffix(".json").exists() for path in paths):
+            return None
+        about = [json.loads(path.with_suffix(".json").read_bytes()) for path in paths]
+        if len({note.get("made_from") for note in about}) > 1:
+            return None
+        return {name: pd.read_parquet(path) for name, path in zip(TABLES, paths, strict=True)}, about[0]
+
     def _committed_study(self) -> StudyTables | None:
         """Committed tables of this preset, if they come from the same settings."""
         folder = self._results_folder(self.preset.name)
@@ -249,17 +299,21 @@ class Lab:
         return published
 
     def claims(self, tables: StudyTables | None = None) -> pd.DataFrame:
-        """The family of claims on a study (this preset's by default), with one verdict each; published."""
+        """The family of claims on a study (this preset's by default) and on its contests; published."""
         from synthlab.study import claims
 
         tables = self.study() if tables is None else tables
-        about = {"exploratory": self.preset.exploratory, "trials": sorted(tables.trials["trial"])}
+        searches, note = self._known_contests() or ({}, {})
+        about = {
+            "exploratory": self.preset.exploratory, "trials": sorted(tables.trials["trial"]),
+            "contests": [note.get("made_from"), {name: len(frame) for name, frame in searches.items()}],
+        }  # fmt: skip
         made_from = content_key("claims", claims.SCHEMA, about)
         for folder in (self.output_folder, self._results_folder(self.preset.name)):
             path = folder / "claims.json"
             if path.exists() and json.loads(path.read_bytes()).get("made_from") == made_from:
                 return pd.read_parquet(path.with_suffix(".parquet"))
-        table = claims.judged(tables, exploratory=self.preset.exploratory)
+        table = claims.judged(tables, searches=searches, exploratory=self.preset.exploratory)
         self.publish("claims", table, made_from=made_from)
         return table
 

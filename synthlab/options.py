@@ -22,6 +22,7 @@ The stages, in order:
   evaluate    pass@1 and pass@k of a trained run on every test set
   search      find a program for given outputs without a model
   study       all runs of a preset, and the claims they test
+  contest     model, search and both together on equal terms
   tune        learning rates by model size, and variants of the model
   export      every figure, table and model card of a study as files
   score       grade the predictions of any system on the frozen benchmark
@@ -100,6 +101,11 @@ def _add_program_commands(commands: Any) -> None:
     command = _command(commands, "search", "find a program for the grid outputs of a target, without a model")
     command.add_argument("--target", required=True, help="its outputs are shown to the solver, its text never is")
     command.add_argument("--budget-seconds", type=float, default=10.0, help="wall-clock limit")
+    command.add_argument(
+        "--method", choices=("enumeration", "library", "two-level"), default="enumeration",
+        help="enumerate; meet in the middle of a library; or do that again for what is left of the target",
+    )  # fmt: skip
+    command.add_argument("--library", type=int, default=6, help="size of the library's functions")
     _add_bound(command, "largest program to try (8 leaves by default)")
 
 
@@ -202,6 +208,10 @@ def _add_whole_commands(commands: Any) -> None:
     command.add_argument(
         "--merge", metavar="FILE", nargs="*", default=[], help="first take in outcomes of other machines"
     )
+    command = _command(commands, "contest", "let model, search and both compete; what was held before is loaded")
+    command.add_argument("contest_preset", metavar="PRESET", nargs="?", default="quick")
+    command.add_argument("--seeds", type=int, nargs="+", default=None, help="the preset's by default")
+    _add_bound(command, "size of the universe; the preset's by default")
     command = _command(commands, "tune", "measure learning rates by model size, and variants of the model")
     command.add_argument("tuned_preset", metavar="PRESET", nargs="?", default="quick")
     _add_bound(command, "size of the universe; the preset's by default")

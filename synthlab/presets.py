@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
+from synthlab.arenas import PAPER_CONTESTS, TINY_CONTESTS, Contests
 from synthlab.errors import ConfigurationError
 
 Configuration = TypeVar("Configuration", "ModelConfig", "TrainingConfig")
@@ -260,8 +261,8 @@ class Preset:
         Largest test set.
     num_samples
         Samples per task for pass@k.
-    search_seconds, search_tasks
-        Budget per task, and number of tasks, of notebook 08.
+    contests
+        What model and search are compared on in notebook 08.
     tuned_models, learning_rates
         Sizes and rates that `study.tuning.learning_rate_trials` crosses.
     variant_seeds
@@ -306,8 +307,7 @@ class Preset:
     seeds: tuple[int, ...] = (0,)
     num_test: int = 1000
     num_samples: int = 16
-    search_seconds: float = 1.0
-    search_tasks: int = 100
+    contests: Contests = Contests()
     tuned_models: tuple[ModelConfig, ...] = ()
     learning_rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
     variant_seeds: int = 3
@@ -326,8 +326,8 @@ def tiny() -> Preset:
         quick(), name="tiny", map_points=400, flagship_model=ModelConfig(width=32, layers=1), flagship=short,
         model=ModelConfig(width=16, layers=1), short=short, scaling_models=sizes, scaling=short, num_test=200,
         num_regions=1, isolated=0, shapes=0, variants=("postfix",), root_variants=(), further_grammars=(),
-        crossed_regimes=("dual",), cell_counts=(), random_sizes=(20_000,), num_samples=4, search_seconds=0.5,
-        search_tasks=10, tuned_models=sizes[:2], learning_rates=(2e-3, 8e-3), variant_seeds=1,
+        crossed_regimes=("dual",), cell_counts=(), random_sizes=(20_000,), num_samples=4, contests=TINY_CONTESTS,
+        tuned_models=sizes[:2], learning_rates=(2e-3, 8e-3), variant_seeds=1,
     )  # fmt: skip
 
 
@@ -364,8 +364,8 @@ def paper() -> Preset:
         regions=tuple({"space": "syntactic", "rule": "root", "root": root} for root in "*+-"), num_regions=4,
         isolated=2, shapes=2, variants=variants, root_variants=("postfix", "room"),
         further_grammars=(("rational", 4),), crossed_regimes=_REGIMES, cell_counts=(100, 3000),
-        random_sizes=(100_000, 200_000, 400_000, 800_000), num_test=2000, num_samples=64, search_tasks=500,
-        needs_gpu=True, tuned_models=sizes, learning_rates=(2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
+        random_sizes=(100_000, 200_000, 400_000, 800_000), num_test=2000, num_samples=64,
+        contests=PAPER_CONTESTS, needs_gpu=True, tuned_models=sizes, learning_rates=(2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
     )  # fmt: skip
 
 

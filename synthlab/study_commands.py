@@ -54,6 +54,19 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
     return {**result, "claims": json_rows(lab.claims(tables))}
 
 
+def _contest(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.study.benchmark import json_rows
+    from synthlab.study.search_study import RESULTS
+
+    options.preset = options.contest_preset
+    lab = lab_of(options)
+    if options.seeds:
+        lab.preset = replace(lab.preset, seeds=tuple(options.seeds))
+    results = lab.contests(rerun=True)[RESULTS]
+    by = ["grammar", "arena", "part", "kind", "method"]
+    return {"solved": json_rows(results.groupby(by, sort=False)["solved"].agg(["mean", "size"]).reset_index())}
+
+
 def _merged(lab: Lab, files: Sequence[str]) -> int:
     """Outcomes of other machines that were new."""
     from synthlab.exchange import merge
@@ -139,7 +152,7 @@ def _predict(options: argparse.Namespace) -> dict[str, Any]:
     benchmark = load_benchmark()
     if options.programs is not None:
         budget = Budget(programs=options.programs)
-        table = predict_by_search(benchmark, budget, splits=[options.split], progress=not options.json)
+        table = predict_by_search(benchmark, budget, splits=[options.split])
         return {"predictions": len(table), "file": str(write_predictions(options.file, table))}
     table, run = _predictions_of_a_model(options, benchmark)
     return {"predictions": len(table), "file": str(write_predictions(options.file, table)), "run": run}
@@ -175,6 +188,7 @@ def _predictions_of_a_model(options: argparse.Namespace, benchmark: Any) -> tupl
 
 HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "study": _study,
+    "contest": _contest,
     "tune": _tune,
     "export": _export,
     "score": _score,

@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).parent))  # for `naive`, `brute`, `disks` and
 os.environ.setdefault("SYNTHLAB_WORKERS", "1")  # tests start no processes that they do not ask for
 
 from synthlab.language.grammar import POLYNOMIAL, RATIONAL
+from synthlab.arenas import TINY_CONTESTS
 from synthlab.presets import ModelConfig, TrainingConfig, get_preset
 from synthlab.spaces.semantic import fit_semantic
 from synthlab.spaces.syntactic import fit_syntactic
@@ -97,7 +98,7 @@ def small_preset():
     return replace(
         get_preset("tiny"), random_sizes=(), max_size=3, map_points=50, num_test=30, num_cells=5, density_train=200,
         flagship_model=model, flagship=short, support_regime="random", support_train=None, model=model, short=short,
-        scaling=short, search_tasks=4,
+        scaling=short, contests=replace(TINY_CONTESTS, num_tasks=4),
     )  # fmt: skip
 
 

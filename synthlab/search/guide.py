@@ -108,21 +108,6 @@ def _signed_log(values: np.ndarray) -> np.ndarray:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-class SmallRests:
-    """The guide that needs no learning: rests of small numbers first, as a control for what learning adds."""
-
-    training = Cost()
-
-    def __init__(self, grammar: Grammar) -> None:
-        self.grammar = grammar
-
-    def __call__(self, codes: np.ndarray, known: np.ndarray) -> np.ndarray:
-        tops, bottoms = fractions(codes, known)
-        lengths = np.log1p(np.abs(tops)) + np.log1p(np.abs(bottoms) - (bottoms != 0))
-        unread = known & (bottoms == 0)  # beyond 2^30
-        return -np.where(unread, np.log(2.0**60), lengths).sum(axis=1) / np.maximum(1, known.sum(axis=1))
-
-
 # ---------------------------------------------------------------- the network
 
 
@@ -212,11 +197,19 @@ def guide_settings(
         Largest part that is taken off.
     num_targets, num_epochs, seed
         Training targets, passes over them, and the seed of both.
+
+    Raises
+    ------
+    ConfigurationError
+        For settings that nothing can be learned with, or a grammar without an operator that can be undone.
     """
-    if not 1 <= part_size <= library.max_size or num_targets < 100:
+    if not 1 <= part_size <= library.max_size or num_targets < 100 or num_epochs < 1 or seed < 0:
         raise ConfigurationError(
-            f"parts of {part_size} and {num_targets} targets: parts come from the library, and 100 targets are few"
+            f"parts of {part_size}, {num_targets} targets, {num_epochs} passes, seed {seed}: parts come from the "
+            "library, 100 targets are few, and there is at least one pass"
         )
+    if not moves(library):
+        raise ConfigurationError(f"no operator of {library.grammar.name!r} can be undone: search without a guide")
     return {
         "grammar": library.grammar.name, "digest": library.grammar.digest, "measure": library.table.measure,
         "library": library.max_size, "part_size": part_size, "num_targets": num_targets, "num_epochs": num_epochs,

@@ -43,6 +43,8 @@ _FACTORS = 5
 """Points that a multiplicative hash reads: an odd number, so that a function and its negative differ."""
 _NUM_KEPT, _MOST_BYTES = 64, 2 << 30
 """Indexes kept in memory."""
+_MOST_ALIKE = 256
+"""Rows kept of one hash, the smallest functions: over few points many functions are alike."""
 _SEED = 20260815
 
 
@@ -115,10 +117,12 @@ def _insert(keys, slots, rows, bits):
         mixed = spread(keys[row])
         place = mixed >> np.uint64(14)
         bits[(place >> np.uint64(6)) & np.uint64(len(bits) - 1)] |= _ONE << (place & np.uint64(63))
-        slot = slot_of(mixed, slots)
-        while slots[slot] != 0:
+        slot, alike = slot_of(mixed, slots), 0
+        while slots[slot] != 0 and alike < _MOST_ALIKE:
+            alike += slots[slot] == keys[row] + _ONE
             slot = (slot + _ONE) & np.uint64(len(slots) - 1)
-        slots[slot], rows[slot] = keys[row] + _ONE, row
+        if alike < _MOST_ALIKE:
+            slots[slot], rows[slot] = keys[row] + _ONE, row
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +136,7 @@ class Library:
     codes
         Outputs on the grid, modulo 2^61 - 1 (C, G); 2^61 - 1 where there is none.
     usable
-        Whether a function has a value at every point (C,); others are never parts of an answer.
+        Whether a function's minimal program has a value at every point (C,); others are never parts of an answer.
     cost
         What building took.
     kinds
@@ -234,7 +238,8 @@ def undoable(grammar: Grammar) -> np.ndarray:
     known = [tracing.ADD, tracing.SUBTRACT, tracing.MULTIPLY, tracing.NEGATE]
     if grammar.exact:
         known.append(tracing.DIVIDE)  # whole numbers do not divide as residues do
-    return np.where(np.isin(kinds, known), kinds, -1)
+    fits = grammar.arities == np.where(kinds == tracing.NEGATE, 1, 2)  # a square is a product of one operand
+    return np.where(np.isin(kinds, known) & fits, kinds, -1)
 
 
 # ---------------------------------------------------------------- outputs

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from synthlab.assessment.tasks import Tasks
 
 FOUND, SPENT, COMPLETE, INTERRUPTED = "found", "budget spent", "search complete", "interrupted"
-LARGEST = 1 << 60
-"""Magnitude from which outputs are refused: equal residues would no longer mean equal numbers."""
+LARGEST, LARGEST_FRACTION = 1 << 60, 1 << 40
+"""Magnitude from which outputs of whole programs, and parts of other outputs, are refused: equal residues would no
+longer mean equal numbers. To fractions 2^59 looks like 1/4, for 2^61 is 1."""
 Point = tuple[Fraction | int, ...]
 
 
@@ -80,11 +81,13 @@ class Problem:
         Raises
         ------
         ConfigurationError
-            For outputs that are not exact numbers, beyond 2^60, or in a grammar that is compared on floats.
+            For outputs that are not exact numbers, beyond 2^60 (where programs make fractions, beyond 2^40), or in a
+            grammar that is compared on floats.
         """
         if not grammar.exact and not grammar.integral:
             raise ConfigurationError(f"{grammar.name!r} is compared on floats: take outputs from a task or a program")
-        values = [None if v is None else _exact(v) for v in outputs]
+        limit = LARGEST if grammar.integral else LARGEST_FRACTION
+        values = [None if v is None else _exact(v, limit) for v in outputs]
         codes = [PRIME if v is None else residue(v) for v in values]
         shown = [float("nan") if v is None else float(v) for v in values]
         whole = [int(v) for v in values if v is not None and v.denominator == 1]
@@ -127,15 +130,18 @@ def _place(point: Any) -> tuple[Fraction, ...]:
         raise ConfigurationError(f"input {point!r} is no point: give one number per variable") from error
 
 
-def _exact(value: Any) -> Fraction:
-    if isinstance(value, (float, np.floating)) and not float(value).is_integer():
+def _exact(value: Any, limit: int) -> Fraction:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not value.is_integer():
         raise ConfigurationError(f"output {value!r} is a rounded number: give whole numbers or fractions")
     try:
         exact = Fraction(value)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise ConfigurationError(f"output {value!r} is no number: use None where there is no value") from error
-    if abs(exact.numerator) >= LARGEST or exact.denominator >= LARGEST:
-        raise ConfigurationError(f"output {value} reaches 2^60: equal residues would not mean equal numbers")
+    if abs(exact.numerator) >= limit or exact.denominator >= limit:
+        power = limit.bit_length() - 1
+        raise ConfigurationError(f"output {value} reaches 2^{power}: equal residues would not mean equal numbers")
     return exact
 
 

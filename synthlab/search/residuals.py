@@ -22,6 +22,9 @@ from synthlab.search.meeting import MeetInTheMiddle, Move, Target, moves, prefix
 from synthlab.search.problem import Attempt
 from synthlab.search.symbolic import LibraryLookup, require_same, smallest, submit
 
+_LEAST_KNOWN = 8
+"""Points at which a rest has to be known: with fewer, nearly anything would do, and nothing is decided."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Rest:
@@ -119,7 +122,7 @@ class ResidualSearch(LibraryLookup):
         root = _Rest(Target.of(attempt.problem.codes))
         self.look_up(attempt, root.target)
         self._complete(attempt, root)
-        if not attempt.over:
+        if self._moves and not attempt.over:
             self._explore(attempt, root)
 
     def _explore(self, attempt: Attempt, root: _Rest) -> None:
@@ -152,7 +155,7 @@ class ResidualSearch(LibraryLookup):
         codes, known, part, number = (np.concatenate(columns) for columns in zip(*found, strict=True))
         sizes = self.library.table.sizes[part].astype(np.int64)
         room = attempt.problem.max_size - rest.size - operator_weight(attempt.problem.measure)
-        fits = np.flatnonzero((sizes < room) & known.any(axis=1))
+        fits = np.flatnonzero((sizes < room) & (known.sum(axis=1) >= min(_LEAST_KNOWN, known.shape[1])))
         score = -sizes[fits] if self.guide is None else self.guide(codes[fits], known[fits])
         order = np.argsort(-score, kind="stable")
         rows = fits[order]

@@ -29,6 +29,8 @@ class Enumeration(Solver):
     def search(self, attempt: Attempt) -> None:
         (result,) = self._grow([attempt.problem], attempt.meter)
         attempt.meter.programs = result.cost.programs
+        if result.stopped == INTERRUPTED:
+            raise KeyboardInterrupt
         if result.program is not None:
             row = np.array(result.program.prefix, dtype=np.uint8)
             attempt.consider(row[None], executed=False)
@@ -60,8 +62,6 @@ class Enumeration(Solver):
                     break
             reason = SPENT if meter.exhausted else COMPLETE
         except KeyboardInterrupt:
-            if len(problems) == 1:
-                raise
             reason = INTERRUPTED
         return [
             Result(self.name, p, p, float(p is not None), at or meter.cost, FOUND if p is not None else reason)

@@ -127,6 +127,12 @@ def support_trials(preset: Preset, workspace: Workspace, seed: int) -> list[Tria
     return [_support(preset, universe, name, region, seed) for name, region in named]
 
 
+def root_trial(preset: Preset, seed: int) -> Trial:
+    """The support trial of the preset's first region."""
+    region = Region(**preset.regions[0])
+    return _support(preset, universe_of(preset), region.describe(), region, seed)
+
+
 def support_controls(preset: Preset, workspace: Workspace, seed: int) -> list[Trial]:
     """Isolated splits, regions of trees without labels, and variants of model and targets."""
     universe = universe_of(preset)

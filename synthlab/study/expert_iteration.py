@@ -143,8 +143,6 @@ def expert_iteration(
         tasks without a program. Solvers of one name and model are taken for one.
     budget
         Of the search for one task.
-    store
-        Where splits, searches and runs are kept.
     rounds
         Rounds of search and training after the first training.
     seed
@@ -153,15 +151,13 @@ def expert_iteration(
         Of every batch that is found programs, repeated as often as it takes; each of them is taught once at least.
     parts
         Tests whose classes are halved; they may not overlap.
-    progress, **trainer_flags
-        As in `learning.training.train`.
+    store, progress, **trainer_flags
+        Where splits, searches and runs are kept; the others as in `learning.training.train`.
 
     Raises
     ------
-    ConfigurationError
-        For settings out of range, or a split that cannot be practiced on (`draw_practice`).
-    SplitError
-        If the split, or one made of it, leaks.
+    ConfigurationError, SplitError
+        For settings out of range, a split that cannot be practiced on (`draw_practice`), or one that leaks.
     KeyboardInterrupt
         If a search or a training was interrupted; finished steps are kept.
     """

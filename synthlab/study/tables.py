@@ -73,7 +73,7 @@ class StudyTables:
 def preset_key(preset: Preset) -> str:
     """Key of all that decides a preset's study but its seeds, so that more seeds belong to the same study."""
     described = asdict(preset)
-    for name in ("name", "seeds", "exploratory", "needs_gpu"):
+    for name in ("name", "seeds", "exploratory", "needs_gpu", "contests"):
         del described[name]
     described["rates"] = {model.name: tuned_learning_rate(model.width) for model in preset.scaling_models}
     described["run"] = RUN_SCHEMA
