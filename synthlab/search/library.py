@@ -43,7 +43,7 @@ _FACTORS = 5
 """Points that a multiplicative hash reads: an odd number, so that a function and its negative differ."""
 _NUM_KEPT, _MOST_BYTES = 64, 2 << 30
 """Indexes kept in memory."""
-_MOST_ALIKE = 256
+_MOST_ALIKE = 512
 """Rows kept of one hash, the smallest functions: over few points many functions are alike."""
 _SEED = 20260815
 

@@ -1,4 +1,4 @@
-"""The paper's claims as tests, and the family that they form with its open questions.
+"""The paper's claims as tests, and the family that they form with its open questions and the claims about search.
 
 A claim is a function from the result table of a group to effect, interval and controls (`verdicts.Claim`).
 """
@@ -39,6 +39,7 @@ from synthlab.study.samples import (
     require_columns,
 )
 from synthlab.study.scaling import LOG_LINEAR, refit_laws
+from synthlab.study.search_claims import guided_search, search_against_compute, wall_moved
 from synthlab.study.tables import StudyTables
 from synthlab.study.verdicts import (
     Claim,
@@ -55,7 +56,7 @@ __all__ = [
     "FAMILY", "Claim", "claim_or_reason", "claims_table", "family_claims", "log_linear", "semantic_against_syntactic",
     "semantic_drop", "syntactic_drop", "worst_case",
 ]  # fmt: skip
-SCHEMA = 1
+SCHEMA = 2
 """Version of the claims: published ones of another are made again."""
 RIVALS = ("random", "syntactic", "semantic")
 _SHARE_OF_REPLICATES = 4
@@ -262,8 +263,11 @@ FAMILY: tuple[tuple[ClaimFunction, tuple[str, ...]], ...] = (
     (scale_against_wall, ("scaling",)),
     (every_grammar, ("support",)),
     (every_variant, ("support",)),
+    (guided_search, ("search-results", "search-setups")),
+    (search_against_compute, ("search-scaling",)),
+    (wall_moved, ("search-rounds", "search-round-costs")),
 )
-"""All claims, and the tables that they read: results of a group with the tags of their trials, or the trials."""
+"""All claims, and the tables they read: results of a group with the tags of their trials, the trials, or contests."""
 
 
 def family_claims(tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
@@ -272,12 +276,25 @@ def family_claims(tables: Mapping[str, pd.DataFrame]) -> list[Claim]:
     Parameters
     ----------
     tables
-        Results with tags by group (density, support, scaling), and trials, one row each.
+        Results with tags by group (density, support, scaling); trials, one row each; tables of the contests.
     """
     return [claim_or_reason(function, *(tables.get(n, pd.DataFrame()) for n in names)) for function, names in FAMILY]
 
 
-def judged(tables: StudyTables, *, exploratory: bool = False) -> pd.DataFrame:
-    """Every claim on a study, with one verdict each; see `claims_table` for the columns."""
+def judged(
+    tables: StudyTables, *, searches: Mapping[str, pd.DataFrame] | None = None, exploratory: bool = False
+) -> pd.DataFrame:
+    """Every claim on a study, with one verdict each; see `claims_table` for the columns.
+
+    Parameters
+    ----------
+    tables
+        Of the study.
+    searches
+        Tables of the contests between model and search by name (``search-results``, ``search-setups``,
+        ``search-scaling``, ``search-rounds``, ``search-round-costs``); without one its claim is undecided.
+    exploratory
+        Mark all verdicts as exploratory.
+    """
     read = {group: tables.table(group) for group in tables.results} | {"trials": tables.trials}
-    return claims_table(family_claims(read), exploratory=exploratory)
+    return claims_table(family_claims({**(searches or {}), **read}), exploratory=exploratory)

@@ -26,9 +26,9 @@ from synthlab.language.program import MAX_CHARACTERS
 from synthlab.search.budget import Budget
 from synthlab.search.problem import Problem
 from synthlab.search.symbolic import METHOD, Enumeration
-from synthlab.study.solvers import submitted
 from synthlab.splits.split import Split, learned_texts
 from synthlab.study.benchmark import Benchmark, json_rows
+from synthlab.study.solvers import submitted
 from synthlab.study.tables import parquet
 from synthlab.universe.corpus import Corpus
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 Results = dict[str, Any]
 
+_CLOCKS = ("s", "cpu_s")
 _WIDTHS = (50, 12, 17, 16, 16, 12)
 
 
 def table(results: Results, output: Path = Path("build", "bench.json")) -> str:
     """The sections that were measured, one below the other."""
     lines = [*_machine(results)]
-    for section in (_functions, _alone, _predictions, _texts, _evaluation, _spaces, _maps, _shift, _mcd, _learning):
+    sections = (
+        _functions, _alone, _predictions, _texts, _evaluation, _spaces, _maps, _shift, _mcd, _search, _learning,
+    )  # fmt: skip
+    for section in sections:
         part = list(section(results))
         lines += ["", *part] if part else []
     missing = sorted({name for row in results.get("evaluation", ()) for name in row["left_out"]})
@@ -203,6 +208,97 @@ def _mcd(results: Results) -> Iterator[str]:
             yield _line(f"  {name}", times.get(name, ""), memory, f"{found['atom']:.4f}", f"{found['compound']:.3f}")
 
 
+# ---------------------------------------------------------------- search
+
+
+def _search(results: Results) -> Iterator[str]:
+    if "search" not in results:
+        return
+    row = results["search"]
+    for part in (_libraries, _one_level, _two_levels, _dictionaries, _growth, _search_targets):
+        yield from part(row)
+
+
+def _libraries(row: Results) -> Iterator[str]:
+    yield _line("LIBRARIES for search, one thread", "time", "CPU time", "functions", "candidates", "peak memory")
+    for r in row["libraries"]:
+        times, peak = (_seconds(r["median_s"]), _seconds(r["cpu_s"])), f"{r['peak_mib']:,.0f} MiB"
+        sizes = f"{r['functions']:,}", f"{r['candidates']:,}"
+        yield _line(f"  {r['grammar']}, {r['leaves']} leaves", *times, *sizes, peak)
+
+
+def _one_level(row: Results) -> Iterator[str]:
+    yield _line("MEET IN THE MIDDLE, one level", "targets", "a CPU second", "look-ups", "a CPU second", "answered")
+    for library in row["libraries"]:
+        if library["asked"]:
+            yield f"polynomial functions of {library['leaves']} leaves; targets of random programs, not among them"
+        for r in library["asked"]:
+            title = f"  {r['targets']} of {r['leaves']} leaves{', all without an answer' * r['hardest']}"
+            per_second = (_rate(r[f"{what}_per_{clock}"]) for what in ("targets", "lookups") for clock in _CLOCKS)
+            yield _line(title, *per_second, f"{r['answered'] / r['targets']:.0%}")
+            if not r["hardest"]:
+                first = (_rate(r["targets"] / r[f"first_{clock}"]) for clock in _CLOCKS)
+                yield _line("    first pass, which makes indexes", *first)
+                yield from _grid_only(r)
+
+
+def _grid_only(row: Results) -> Iterator[str]:
+    wrong = row["answered"] - row["solved"]
+    if wrong:
+        yield f"    {wrong} of {row['answered']} answers are right on the grid and another function"
+
+
+def _two_levels(row: Results) -> Iterator[str]:
+    r = row["two_levels"]
+    yield _line("MEET IN THE MIDDLE, two levels", "median", "CPU time", "slowest", "CPU time", "answered")
+    yield (
+        f"polynomial functions of {r['library_leaves']} leaves; {r['targets']} targets of {r['leaves']} leaves, of "
+        f"{r['far']} among {r['drawn']} drawn that are not one level away"
+    )
+    for title, name in (("  a target", ""), ("  first pass, which makes indexes", "first_")):
+        times = (_seconds(r[f"{name}{which}_{clock}"]) for which in ("median", "slowest") for clock in _CLOCKS)
+        yield _line(title, *times, f"{r['answered'] / r['targets']:.0%}")
+    most = f"{max(r['lookups']):,}"
+    yield f"    {statistics.median(r['lookups']):,.0f} look-ups for the median target, at most {most}"
+    yield from _grid_only(r)
+
+
+def _dictionaries(row: Results) -> Iterator[str]:
+    r = row["dictionaries"]
+    yield _line("ONE LEVEL against plain Python, one thread", "time", "CPU time", "targets", "ratio", "by CPU time")
+    yield (
+        f"{r['functions']:,} polynomial functions of {r['leaves']} leaves; {r['targets']} targets, "
+        f"{r['answered']} answered, with halves of equal size"
+    )
+    for name, p in r["by"].items():
+        ratios = (f"{p['ratio']:.1f}", f"{p['cpu_ratio']:.1f}") if "ratio" in p else ()
+        yield _line(f"  {name}", _seconds(p["median_s"]), _seconds(p["cpu_s"]), _rate(p["targets_per_s"]), *ratios)
+
+
+def _growth(row: Results) -> Iterator[str]:
+    r = row["growth"]
+    yield _line("GROWTH without a library, one thread", "time", "CPU time", "candidates", "a CPU second", "number")
+    yield f"all polynomial programs of up to {r['leaves']} leaves, {r['functions']:,} functions"
+    for name, p in r["by"].items():
+        times, number = (_seconds(p["median_s"]), _seconds(p["cpu_s"])), f"{p['candidates']:,}"
+        yield _line(f"  {name}", *times, _rate(p["candidates_per_s"]), _rate(p["candidates_per_cpu_s"]), number)
+
+
+def _search_targets(row: Results) -> Iterator[str]:
+    yield _line("TARGETS of search", "target", "measured", "", "by CPU time")
+    verdict = {True: "met", False: "not met"}
+    for t in row["targets"]:
+        if t["met"] is None:
+            yield f"{_line('  ' + t['name'], _bound(t))}   not measured (other sizes)"
+            continue
+        clock, cpu = (f"{t[key]:,.3g}" for key in ("measured", "cpu"))
+        yield _line(f"  {t['name']}", _bound(t), clock, verdict[t["met"]], cpu, verdict[t["met_by_cpu"]])
+
+
+def _bound(target: Results) -> str:
+    return f">= {target['at_least']:,.3g}" if "at_least" in target else f"<= {target['at_most']:,.3g}"
+
+
 # ---------------------------------------------------------------- learning
 
 
@@ -273,8 +369,7 @@ def _targets(row: Results) -> Iterator[str]:
     yield _line("TARGETS", "target", "measured")
     missing = "no GPU" if row["kind"] == "cpu" else "other sizes"
     for t in row["targets"]:
-        bound = f">= {t['at_least']:,.3g}" if "at_least" in t else f"<= {t['at_most']:,.3g}"
-        name = t["name"]
+        bound, name = _bound(t), t["name"]
         if t["met"] is None:
             why = missing if t["needs_gpu"] else "other sizes"
             yield f"{_line(f'  {name}', bound)}   not measured ({why})"

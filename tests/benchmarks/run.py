@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path += [str(Path(__file__).resolve().parents[k]) for k in (1, 2)]  # `benchmarks`, and synthlab uninstalled
 
-from benchmarks import enumeration, evaluation, maps, mcd, measure, report, shift, spaces, texts
+from benchmarks import enumeration, evaluation, maps, mcd, measure, report, search, shift, spaces, texts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +43,23 @@ class Learning:
 
 
 @dataclass(frozen=True)
+class Search:
+    """How large the measurements of search are."""
+
+    libraries: tuple[tuple[str, int, int], ...] = (
+        ("polynomial", 6, 50), ("polynomial", 7, 20), ("rational", 5, 0), ("rational", 6, 0),
+    )  # fmt: skip
+    """Grammar, leaves, and how many targets of each size are asked for; 0: only built."""
+    target_leaves: tuple[int, ...] = (9, 12, 16)
+    two_levels: tuple[int, int, int] = (6, 11, 10)
+    """Leaves of the library and of the targets, and their number."""
+    beside: tuple[int, int] = (6, 6)
+    """Leaves of the library that dictionaries are compared with, and targets of each size."""
+    grown: tuple[int, int] = (7, 20)
+    """Bound of the growth without a library, and functions that are looked for."""
+
+
+@dataclass(frozen=True)
 class Sizes:
     """How large every measurement is."""
 
@@ -64,6 +81,7 @@ class Sizes:
     """Leaves, items on either side, and permutations."""
     mcd: tuple[int, int, int, int] = (5, 100_000, 4, 20_000)
     """Leaves and programs of the search, and of its comparison with the published greedy algorithm."""
+    search: Search = Search()
     learning_cpu: Learning = Learning(
         leaves=4, programs=20_000, cases=(("64x2", 128, 50, False), ("64x2", 128, 50, True), ("256x6", 128, 3, False)),
         blocks=10, product=2048, tasks=4_000, samples=8, function_leaves=7, streamed_batch=2048, streamed_batches=10,
@@ -85,6 +103,7 @@ QUICK = Sizes(
     plain_leaves=4, alone_leaves=(5,), text_leaves=3, numbering_leaves=(5,), numbered=1_000, sampled_leaves=40,
     sampled=100, evaluations=((5, 500, 64), (7, 20, 256)), subset=20, table_bytes=1 << 22, copied_bytes=1 << 20,
     maps=((300, 100, 0),), shift=(3, 20, 9), mcd=(4, 2_000, 3, 1_500),
+    search=Search((("polynomial", 4, 8), ("rational", 3, 0)), (6, 10), (4, 9, 2), (4, 8), (4, 5)),
     learning_cpu=_TINY, learning_cuda=replace(_TINY, cases=(("8x1", 32, 10, True),)),
 )  # fmt: skip
 
@@ -106,6 +125,7 @@ def steps(sizes: Sizes, repeats: int) -> dict[str, Callable[[], Any]]:
         "maps": lambda: maps.bench_maps(sizes.text_leaves, sizes.maps),
         "shift": lambda: shift.bench_shift(repeats, *sizes.shift),
         "mcd": lambda: mcd.bench_mcd(repeats, *sizes.mcd),
+        "search": lambda: search.bench_search(repeats, **asdict(sizes.search)),
         "learning": lambda: measure.in_process(
             "learning.measured", repeats=repeats, cpu=asdict(sizes.learning_cpu), cuda=asdict(sizes.learning_cuda)
         ),

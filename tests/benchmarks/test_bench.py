@@ -14,20 +14,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from benchmarks import bare, enumeration, evaluation, learning, measure, peers, plain, report, run
+from benchmarks import bare, dictionaries, enumeration, evaluation, learning, measure, peers, plain, report, run, search
 
 from synthlab.assessment.tasks import tasks_by_part
 from synthlab.language.grammar import POLYNOMIAL
+from synthlab.language.interpreter import grid_outputs
 from synthlab.learning.decoding import decode
 from synthlab.learning.networks import Synthesizer
 from synthlab.presets import ModelConfig
+from synthlab.search.library import Library
 from synthlab.splits.split import Split
 from synthlab.universe.corpus import Corpus
 
 RATIOS = {"ratio", "ratio_with_preparation", "without_rules_ratio"}
 SECTIONS = {
     "machine", "repeats", "load", "memory", "functions", "functions_alone", "texts", "streaming", "numbering",
-    "sampling", "evaluation", "spaces", "maps", "shift", "mcd", "learning",
+    "sampling", "evaluation", "spaces", "maps", "shift", "mcd", "search", "learning",
 }  # fmt: skip
 
 
@@ -54,6 +56,8 @@ def test_quick_run_saves_every_ratio(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert sum(path.startswith("/texts/") for path in ratios) == 3
     assert sum(path.startswith("/evaluation/") for path in ratios) == 2 * num_peers * len(results["evaluation"])
     assert sum(path.startswith("/learning/") for path in ratios) == len(results["learning"]["training"]) + 2
+    assert sum(path.startswith("/search/") for path in ratios) == len(dictionaries.DICTIONARIES)
+    assert {target["met"] for target in results["search"]["targets"]} == {None}
     unmeasured = [target for target in results["learning"]["targets"] if target["met"] is None]
     assert sum(target["needs_gpu"] for target in unmeasured) == 3  # tiny sizes are no targets' on any device
     assert report.table(results, tmp_path / "new" / "bench.json") in capsys.readouterr().out
@@ -111,6 +115,46 @@ def test_disagreement_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "enumerate_functions", lambda *arguments: ([5, 30], 35))
     with pytest.raises(SystemExit, match="disagreement: functions by size"):
         enumeration.bench_against_plain(1, leaves=2)
+
+
+@pytest.fixture(scope="module")
+def library3() -> Library:
+    return Library.build(POLYNOMIAL, 3)
+
+
+@pytest.mark.parametrize("name", dictionaries.DICTIONARIES)
+def test_dictionaries_find_the_halves_that_all_pairs_have(library3: Library, name: str) -> None:
+    outputs, sizes = grid_outputs(POLYNOMIAL, library3.table.text()), library3.table.sizes.astype(int)
+    small = range(library3.num_up_to(2))
+    halves: dict[bytes, int] = {row.tobytes(): 0 for row in outputs}
+    for a in sorted(small, key=lambda row: sizes[row]):
+        for made in (outputs[a] + outputs, outputs[a] - outputs, outputs - outputs[a], outputs[a] * outputs):
+            for b in np.flatnonzero(sizes[a] + sizes <= 5):
+                halves.setdefault(made[b].tobytes(), sizes[a])
+    dictionary = dictionaries.DICTIONARIES[name](library3)
+    keys = list(halves)
+    wanted = [np.frombuffer(keys[k], dtype=np.int64) for k in np.random.default_rng(0).choice(len(keys), 200)]
+    assert [dictionary.smaller_half(w, 5) for w in wanted] == [halves[w.tobytes()] for w in wanted]
+    assert dictionary.smaller_half(wanted[0] + 10**6, 5) == -1
+
+
+def test_searches_that_disagree_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dictionaries.Tuples, "smaller_half", lambda *arguments: 7)
+    with pytest.raises(SystemExit, match="disagreement: dictionary of tuples"):
+        search.bench_dictionaries(1, 3, 2, [5])
+    answers = iter([1, 2])
+    with pytest.raises(SystemExit, match="disagreement: unsteady, asked again"):
+        search.in_turns({"unsteady": lambda: next(answers)}, 1)
+
+
+def test_search_targets_are_met_by_either_clock_or_not() -> None:
+    asked = [{"leaves": 16, "hardest": False, "targets_per_s": 90.0, "targets_per_cpu_s": 110.0}]
+    library = {"grammar": "polynomial", "leaves": 6, "median_s": 0.5, "cpu_s": 0.25, "asked": asked}
+    two = {"library_leaves": 6, "leaves": 11, "slowest_s": 1.0, "slowest_cpu_s": 0.5, "first_slowest_s": 31.0,
+           "first_slowest_cpu_s": 29.0}  # fmt: skip
+    found = search.targets({"libraries": [library], "two_levels": two})
+    verdicts = [(target["met"], target["met_by_cpu"]) for target in found]
+    assert verdicts == [(True, True), (None, None), (False, True), *[(None, None)] * 3, (False, True)]
 
 
 @pytest.mark.parametrize("arithmetic", plain.ARITHMETICS)

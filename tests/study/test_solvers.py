@@ -1,7 +1,5 @@
 """Model and search side by side on equal terms; Wilson's interval against published values."""
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from synthlab.assessment.correctness import SOLVED, check
@@ -9,7 +7,7 @@ from synthlab.assessment.metrics import wilson
 from synthlab.assessment.tasks import tasks_of
 from synthlab.learning.decoding import decode
 from synthlab.search.budget import Budget
-from synthlab.study.solvers import solve_by_model, solve_by_search, solved_curve
+from synthlab.study.solvers import solve_by_model, solve_by_search
 
 COLUMNS = ["method", "class_id", "leaves", "solved", "seconds", "executed"]
 
@@ -58,30 +56,3 @@ def test_samples_are_filtered_by_the_grid_and_one_is_submitted(trained4, corpus4
     assert table["solved"].tolist() == (evaluation.num_correct() > 0).tolist()
     assert table["solved"].sum() > 5 + (evaluation.first_status() == SOLVED).sum()
     assert set(table["executed"]) == {12} and set(table["method"]) == {"model, 12 samples filtered by the grid"}
-
-
-@pytest.fixture
-def solutions():
-    return pd.DataFrame({
-        "method": ["search"] * 4 + ["model"] * 4, "part": ["id", "id", "id", "forced"] * 2,
-        "solved": [True, True, False, True, True, False, False, False],
-        "executed": [10, 1000, 50, 20, 1, 1, 1, 1],
-    })  # fmt: skip
-
-
-def test_the_curve_counts_what_is_solved_within_the_budget(solutions):
-    curve = solved_curve(solutions, "executed", num_points=30)
-    assert len(curve) == 4 * 30 and set(curve["unit"]) == {"executed"}
-    assert (curve["budget"].min(), curve["budget"].max()) == (pytest.approx(1), pytest.approx(1050))
-    search = curve[(curve["method"] == "search") & (curve["part"] == "id")]
-    expected = [((b >= 10) + (b >= 1000)) / 3 for b in search["budget"]]
-    np.testing.assert_allclose(search["solved"], expected)
-    model = curve[(curve["method"] == "model") & (curve["part"] == "forced")]
-    assert set(model["solved"]) == {0.0} and model["high"].iloc[0] == pytest.approx(wilson(0, 1)[1])
-
-
-def test_curves_never_fall_and_lie_inside_their_interval(solutions):
-    curve = solved_curve(solutions, "executed")
-    for _, line in curve.groupby(["method", "part"]):
-        assert line["solved"].is_monotonic_increasing and line["budget"].is_monotonic_increasing
-    assert (curve["low"] <= curve["solved"]).all() and (curve["solved"] <= curve["high"]).all()
