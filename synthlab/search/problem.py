@@ -221,7 +221,7 @@ class Attempt:
         right[fits] = (grid_codes(problem.grammar, prefix[fits]) == problem.codes).sum(axis=1)
         first = int(right.argmax())
         if right[first] / len(problem.codes) > self.agreement:
-            self.agreement, self.best = right[first] / len(problem.codes), prefix[first].copy()
+            self.agreement, self.best = float(right[first] / len(problem.codes)), prefix[first].copy()
         if right[first] == len(problem.codes):
             self.program, self.found_at = self.best, self.meter.cost
         return right
