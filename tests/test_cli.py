@@ -131,14 +131,25 @@ def test_pqgram_of_a_published_pair(ask):
 @pytest.mark.parametrize(("target", "leaves"), [("x*(y+1)", 3), ("(x+y)*(x+y)", 4), ("x-x", 2)])
 def test_search_finds_a_least_program(ask, target, leaves):
     found = ask("search", "--target", target, "--budget-seconds", 300, "--leaves", 4)
-    assert set(found) == {"solved", "program", "executed", "seconds", "method"}
-    assert found["solved"] is True and found["executed"] > 0
+    names = {"solved", "program", "best", "agreement", "stopped", "executed", "lookups", "seconds", "setup_seconds"}
+    assert set(found) == {*names, "method"}
+    assert found["solved"] is True and found["executed"] > 0 and found["agreement"] == 1
     assert ask("parse", found["program"])["leaves"] == leaves and ask("same", found["program"], target)["same_function"]
 
 
 def test_a_search_without_success_says_so(ask):
     found = ask("search", "--target", "x*x*x*y", "--leaves", 3)
     assert found["solved"] is False and found["program"] is None and found["executed"] > 0
+
+
+@pytest.mark.parametrize("method", ["library", "two-level"])
+def test_a_library_is_met_in_the_middle(ask, method):
+    target = "(x*y+3)*(x-y)+x*x" if method == "two-level" else "(x*y+3)*(x-y)"
+    found = ask(
+        "search", "--target", target, "--method", method, "--library", 3, "--leaves", 9, "--budget-seconds", 300
+    )
+    assert found["solved"] is True and found["lookups"] > 1 and found["executed"] == 0
+    assert ask("same", found["program"], target)["same_function"]
 
 
 # ---------------------------------------------------------------- stages

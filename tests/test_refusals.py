@@ -13,7 +13,7 @@ from synthlab.language.program import parse, token_matrix
 from synthlab.language.residues import PRIME
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.search.budget import Budget
-from synthlab.search.symbolic import search_by_enumeration
+from synthlab.search.problem import Problem
 
 
 def test_minus_one_and_undefined_have_keys_of_their_own():
@@ -25,7 +25,8 @@ def test_minus_one_and_undefined_have_keys_of_their_own():
 
 def test_no_program_answers_a_target_without_values():
     codes = grid_codes(RATIONAL, token_matrix([parse(RATIONAL, "x/(y-y)")]))[0]
-    assert search_by_enumeration(RATIONAL, codes, Budget(seconds=60.0), max_size=3).program is None
+    with pytest.raises(ConfigurationError, match="nothing to look for"):
+        Problem(RATIONAL, 3, "leaves", np.full(len(codes), np.nan), codes)
 
 
 def test_many_seeds_cannot_make_up_for_few_regions():
