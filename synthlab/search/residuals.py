@@ -22,7 +22,7 @@ from synthlab.search.meeting import MeetInTheMiddle, Move, Target, moves, prefix
 from synthlab.search.problem import Attempt
 from synthlab.search.symbolic import LibraryLookup, require_same, smallest, submit
 
-_LEAST_KNOWN = 8
+_PART_SIZE, _LEAST_KNOWN = 4, 8
 """Points at which a rest has to be known: with fewer, nearly anything would do, and nothing is decided."""
 
 
@@ -84,7 +84,7 @@ class ResidualSearch(LibraryLookup):
     guide
         Which rests come first; None for those of the smallest parts.
     part_size
-        Largest part that is taken off.
+        Largest part that is taken off; of four leaves by default, or as large as the library has them.
     depth
         How many parts are taken off at most.
     largest
@@ -99,9 +99,10 @@ class ResidualSearch(LibraryLookup):
     """
 
     def __init__(
-        self, library: Library, guide: Guide | None = None, *, part_size: int = 4, depth: int = 1,
+        self, library: Library, guide: Guide | None = None, *, part_size: int | None = None, depth: int = 1,
         largest: int | None = None, patience: int = 32, name: str | None = None,
     ) -> None:  # fmt: skip
+        part_size = min(_PART_SIZE, library.max_size) if part_size is None else part_size
         if not 1 <= part_size <= library.max_size or depth < 1 or patience < 1:
             raise ConfigurationError(
                 f"parts of {part_size}, {depth} levels, patience {patience}: parts come from a library of "
