@@ -97,6 +97,8 @@ def _solver(options: argparse.Namespace, grammar: Any, measure: str) -> Any:
 
     if options.method == "enumeration":
         return Enumeration()
+    if measure == "depth":  # before a library of a great many functions is built
+        raise ConfigurationError("depths of two halves do not add up: bound the search by leaves or nodes")
     library = Library.build(grammar, options.library, measure)
     return LibraryLookup(library) if options.method == "library" else ResidualSearch(library)
 

@@ -503,6 +503,8 @@ BAD_PROGRAMS = [
     ("pqgram", "x", "y", "--p", "0"), ("pqgram", "x", "y", "--q", "-1"), ("search", "--target", "x+"),
     ("search", "--target", "x", "--budget-seconds", "0"), ("parse", "٣"), ("parse", "__import__('os')"),
     ("search", "--target", "x", "--leaves", "0"), ("sample", "--leaves", "0"), ("sample", "--nodes", "2"),
+    ("search", "--target", "x", "--method", "library", "--library", "0"),
+    ("search", "--target", "x", "--method", "two-level", "--depth", "3"),
     ("sample", "--leaves", "2", "--num", "-1"), ("sample", "--leaves", "2", "--seed", "-1"), ("sample", "--depth", "9"),
 ]  # fmt: skip
 BAD_STAGES = [

@@ -71,7 +71,10 @@ def _fractions(codes, known, tops, bottoms):
 
 
 def fractions(codes: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numerators and denominators (M, G) of residues; both 0 where unknown, or where either reaches 2^30."""
+    """Numerators and denominators (M, G) of residues, below 2^30; both 0 where unknown, or where there are none.
+
+    Larger numbers have none, or those of the one small fraction that has the same residue.
+    """
     tops, bottoms = np.empty(codes.shape, dtype=np.int64), np.empty(codes.shape, dtype=np.int64)
     _fractions(codes, known, tops, bottoms)
     return tops, bottoms
@@ -90,8 +93,8 @@ def features(grammar: Grammar, codes: np.ndarray, known: np.ndarray) -> np.ndarr
     """What the network reads of wanted outputs (M, G), float32 (M, F).
 
     Per point: signed logarithm of the value and of the forward differences over the whole grid, logarithm of the
-    denominator, whether it is known, whether it is zero (or unknown), and divisibility of the numerator by small
-    primes. All of these are 0, but for the last but one, where a value is unknown or no fraction of 30-bit numbers.
+    denominator, whether it is known, whether the numerator is zero, and its divisibility by small primes. What is
+    unknown, or no fraction of 30-bit numbers, counts as 0 / 0, which nothing divides.
     """
     tops, bottoms = fractions(codes, known)
     defined = bottoms != 0

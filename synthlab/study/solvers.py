@@ -12,7 +12,7 @@ from synthlab.assessment.correctness import SOLVED, check
 from synthlab.assessment.tasks import Candidates, Tasks
 from synthlab.language.grammar import PAD
 from synthlab.language.measure import max_length
-from synthlab.search.budget import Budget
+from synthlab.search.budget import Budget, Cost
 from synthlab.search.problem import Problem, Result, Solver
 
 
@@ -36,7 +36,8 @@ def solve(solver: Solver, tasks: Tasks, budget: Budget, *, max_size: int | None 
     limit = tasks.max_size if max_size is None else max_size
     results = solver.solve_all([Problem.of(tasks, row, limit) for row in range(len(tasks))], budget)
     judged = check(tasks, submitted(tasks, results, limit), max_size=limit)
-    costs = pd.DataFrame([asdict(r.cost) | {"tested": r.cost.tested} for r in results])
+    columns = [*asdict(Cost()), "tested"]
+    costs = pd.DataFrame([asdict(r.cost) | {"tested": r.cost.tested} for r in results], columns=columns)
     table = pd.DataFrame({
         "method": solver.name, "class_id": tasks.class_id, "leaves": tasks.class_leaves,
         "found": [r.found for r in results], "solved": judged.first_status() == SOLVED,

@@ -16,8 +16,8 @@ from synthlab.language.residues import PRIME
 from synthlab.search import execution_guided
 from synthlab.search.budget import Budget, Cost
 from synthlab.search.execution_guided import ExecutionGuidedBeam, needs
-from synthlab.search.orders import smallness
 from synthlab.search.library import Library
+from synthlab.search.orders import smallness
 from synthlab.search.problem import COMPLETE, FOUND, SPENT, Problem
 from synthlab.study.larger import larger_tasks
 
