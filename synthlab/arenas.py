@@ -38,8 +38,8 @@ class LargerArena:
     def __post_init__(self) -> None:
         if not self.library < self.trained_size < self.size:
             raise ConfigurationError(
-                f"a library of {self.library}, training up to {self.trained_size}, tasks of {self.size}: each has to be "
-                "larger than the one before"
+                f"a library of {self.library}, training up to {self.trained_size}, tasks of {self.size}: each has to "
+                "be larger than the one before"
             )
 
 

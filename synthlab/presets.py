@@ -307,7 +307,7 @@ class Preset:
     seeds: tuple[int, ...] = (0,)
     num_test: int = 1000
     num_samples: int = 16
-    contests: Contests = Contests()
+    contests: Contests = field(default_factory=Contests)
     tuned_models: tuple[ModelConfig, ...] = ()
     learning_rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2)
     variant_seeds: int = 3

@@ -11,8 +11,8 @@ sys.path.append(str(Path(__file__).parent))  # for `naive`, `brute`, `disks` and
 
 os.environ.setdefault("SYNTHLAB_WORKERS", "1")  # tests start no processes that they do not ask for
 
-from synthlab.language.grammar import POLYNOMIAL, RATIONAL
 from synthlab.arenas import TINY_CONTESTS
+from synthlab.language.grammar import POLYNOMIAL, RATIONAL
 from synthlab.presets import ModelConfig, TrainingConfig, get_preset
 from synthlab.spaces.semantic import fit_semantic
 from synthlab.spaces.syntactic import fit_syntactic
