@@ -233,6 +233,11 @@ class Lab:
             self.publish(name, frame, made_from=search_key(self.preset))
         return tables
 
+    def known_contests(self) -> dict[str, pd.DataFrame]:
+        """Tables of the contests as far as they were held, here or in the commit; empty without any."""
+        found = self._known_contests()
+        return {} if found is None else found[0]
+
     def _known_contests(self) -> tuple[dict[str, pd.DataFrame], dict[str, Any]] | None:
         """Tables of contests of these settings, from where results are written or were committed."""
         from synthlab.study.search_study import search_key

@@ -103,16 +103,18 @@ def _tune(options: argparse.Namespace) -> dict[str, Any]:
 def _export(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.study.cards import write_cards
     from synthlab.views.figures import export_all
+    from synthlab.views.search_figures import export_contests
 
     options.preset = options.exported_preset
     lab = lab_of(options)
     tables = lab.study()
     folder = Path(options.to)
     files, left_out = export_all(tables, lab.claims(tables), folder)
+    more, missing = export_contests(lab.known_contests(), folder)
     cards = write_cards(tables, folder / "cards")
     return {
-        "preset": tables.provenance.get("preset", lab.preset.name), "figures_and_tables": len(files),
-        "cards": len(cards), "left_out": left_out, "folder": str(folder),
+        "preset": tables.provenance.get("preset", lab.preset.name), "figures_and_tables": len(files + more),
+        "cards": len(cards), "left_out": left_out | missing, "folder": str(folder),
     }  # fmt: skip
 
 
