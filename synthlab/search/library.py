@@ -30,7 +30,7 @@ from synthlab.language.grammar import Grammar
 from synthlab.language.identity import identity_algebra, observation_algebra
 from synthlab.language.interpreter import Algebra, evaluate
 from synthlab.language.machine import code_table
-from synthlab.language.residues import PRIME, batch_inverse, combine, inverse, mulmod, reduce_once
+from synthlab.language.residues import PRIME, batch_inverse, combine, mulmod, reduce_once
 from synthlab.search.budget import Cost
 from synthlab.universe.enumeration import enumerate_functions
 from synthlab.universe.functions import FunctionTable
@@ -367,9 +367,3 @@ def find_rows(key, slots, rows, bits, out):
             count += 1
         slot = (slot + _ONE) & np.uint64(len(slots) - 1)
     return count
-
-
-@numba.njit(cache=True, nogil=True)
-def inverse_of(key):
-    """Inverse of one residue."""
-    return inverse(key)

@@ -20,6 +20,8 @@ from synthlab.study.verdicts import Control, Finding, claim, optional
 
 GUIDED = "meet in the middle, guided"
 """The guided method that is judged: named beforehand, since the best of several on these tasks is a lucky one."""
+UNLEARNED = "meet in the middle, small rests first"
+"""The same search in an order that needs no learning: what is left against it is what learning adds."""
 TIMES_BETTER, MEANT_HARD, FACTORS = 1.5, 0.3, (0.25, 0.5, 2.0)
 ITERATED, PLACEBO = "expert iteration", "placebo"
 _LARGER = "larger"
@@ -43,6 +45,7 @@ def guided_search(table: pd.DataFrame, setups: pd.DataFrame | None = None) -> Fi
     rows = main_grammar(every)
     race = Race.of(rows, GUIDED)
     budgets = race.budgets()
+    require_signal(dict(zip(race.methods, race.shares("seconds", budgets["seconds"]), strict=True)))
     controls = [c for place in budgets.items() for c in _shares(race, *place)]
     if setups is not None and not setups.empty:
         own = setups[(setups["arena"] == _LARGER) & setups["grammar"].isin(rows["grammar"].unique())]
@@ -50,9 +53,22 @@ def guided_search(table: pd.DataFrame, setups: pd.DataFrame | None = None) -> Fi
     controls += _other_budgets(race, budgets)
     for name in sorted(set(every.get("grammar", ())) - set(rows.get("grammar", ()))):
         controls += optional(f"ratio in grammar {name}", partial(_ratio_of, every[every["grammar"] == name]))
+    unlearned, remark = _without_learning(rows, budgets)
     tags = {"class_id": rows.groupby([*TASK]).ngroup(), "trial": rows.groupby(["seed", "method"]).ngroup()}
     found = race.ratio([*budgets.items()], TIMES_BETTER)
-    return Finding(found, rows.assign(**tags), tuple(controls), _caveats(race, budgets))
+    note = "; ".join(filter(None, [remark, _caveats(race, budgets)]))
+    return Finding(found, rows.assign(**tags), (*controls, *unlearned), note)
+
+
+def _without_learning(rows: pd.DataFrame, budgets: Mapping[str, float]) -> tuple[tuple[Control, ...], str]:
+    """The ratio if the order that learns nothing is an opponent too, and what that solves; none where it is missing."""
+    unlearned = rows["method"] == UNLEARNED
+    if not unlearned.any():
+        return (), ""
+    harder = rows.assign(kind=rows["kind"].mask(unlearned, SYMBOLIC))
+    ratio = optional(f"ratio if {UNLEARNED} counts as symbolic", partial(_ratio_of, harder, budgets))
+    solved = rows["solved"].astype(bool) & (rows["seconds"] <= budgets["seconds"])
+    return ratio, f"{UNLEARNED}, which learns nothing, solves {solved[unlearned].mean():.0%}"
 
 
 def _amount(axis: str, budget: float) -> str:
@@ -72,10 +88,10 @@ def _prepared(race: Race, setups: pd.DataFrame, budgets: Mapping[str, float]) ->
     return race.with_setups(setups).ratio([*budgets.items()], TIMES_BETTER).estimate
 
 
-def _ratio_of(rows: pd.DataFrame) -> Estimate:
-    """The ratio in another grammar, at the budgets of its own tasks."""
+def _ratio_of(rows: pd.DataFrame, budgets: Mapping[str, float] | None = None) -> Estimate:
+    """The ratio on other rows; at the budgets of their own tasks unless others are given."""
     race = Race.of(rows, GUIDED)
-    return race.ratio([*race.budgets().items()], TIMES_BETTER).estimate
+    return race.ratio([*(budgets or race.budgets()).items()], TIMES_BETTER).estimate
 
 
 def _other_budgets(race: Race, budgets: Mapping[str, float]) -> list[Control]:
@@ -235,7 +251,7 @@ def _round_costs(costs: pd.DataFrame) -> list[Control]:
         num = int(costs.groupby("seed")[asked].max().sum())  # later rounds are asked for what is left
         found.append(("practice tasks found", f"{costs['found'].sum() / max(1, num):.0%} of {num:,}"))
     if "search_seconds" in costs:
-        found.append(("seconds of search", f"{costs['search_seconds'].sum():,.0f}"))
+        found.append(("seconds of search", f"{costs['search_seconds'].sum():.3g}"))
     if "flops" in costs:
         found.append(("FLOPs of search and training", f"{costs.groupby('seed')['flops'].max().sum():.3g}"))
     return found

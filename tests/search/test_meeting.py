@@ -22,6 +22,7 @@ from synthlab.search.meeting import MeetInTheMiddle, Target, lookup, moves, rest
 HOLES = replace(RATIONAL, name="holes", grid=Grid.regular(0, 0, start=-1, num=3))
 """Quotients on whole numbers: zeros and poles everywhere."""
 TINY = replace(HOLES, name="tiny-holes", variables=("x",), grid=Grid.regular(0, start=-1, num=3))
+WHOLE = replace(POLYNOMIAL, name="whole", variables=("x",), constants=(2, 3), grid=Grid.regular(0, start=-1, num=4))
 SYMBOLS = {tracing.ADD: "+", tracing.SUBTRACT: "-", tracing.MULTIPLY: "*", tracing.DIVIDE: "/"}
 UNIVERSES = [
     (POLYNOMIAL, 2, 4, "leaves"),
@@ -205,7 +206,12 @@ def combinations(grammar, size, max_size):
     return np.array([codes_of(outputs) for outputs in pairs.pairs(grammar, known, max_size)])
 
 
-PARTIAL = [(POLYNOMIAL, 2, 4), (HOLES, 2, 3), (PIECEWISE, 2, 4)]
+PARTIAL = [
+    (POLYNOMIAL, 2, 4),
+    (HOLES, 2, 3),
+    (PIECEWISE, 2, 4),
+    pytest.param(WHOLE, 2, 4, marks=pytest.mark.kernels),
+]
 
 
 @pytest.mark.parametrize(("grammar", "size", "max_size"), PARTIAL, ids=languages.label)
@@ -309,7 +315,7 @@ def undone(symbol, side, wanted, part, whole):
 
 @pytest.mark.parametrize(
     "grammar",
-    [POLYNOMIAL, RATIONAL, PIECEWISE, HOLES, pytest.param(TINY, marks=pytest.mark.kernels)],
+    [POLYNOMIAL, RATIONAL, PIECEWISE, HOLES, *(pytest.param(g, marks=pytest.mark.kernels) for g in (TINY, WHOLE))],
     ids=languages.label,
 )
 @pytest.mark.parametrize("each", [False, True], ids=["one target", "a target per part"])
@@ -371,9 +377,10 @@ def test_a_part_and_its_rest_make_the_target(grammar):
     assert compared > 1000
 
 
+@pytest.mark.kernels
 def test_a_part_without_a_value_somewhere_has_no_rest():
-    library = library_of(HOLES, 3)
+    library = library_of(TINY, 2)
     gaps, every = np.flatnonzero(~library.usable), np.ones((1, library.codes.shape[1]), dtype=bool)
-    assert len(gaps) > 5
+    assert len(gaps) > 1
     for move in moves(library):
         assert not len(rests(library, move, library.codes[:1], every, gaps)[2])

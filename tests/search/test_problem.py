@@ -184,6 +184,8 @@ def test_contradictory_examples_are_refused_with_their_point(examples):
 def test_foreign_and_missing_points_are_counted(examples, foreign):
     with pytest.raises(ConfigurationError, match="2 points of the grid have no output and 1 outputs belong to none"):
         Problem.from_examples(POLYNOMIAL, [*examples[2:], (foreign, 1)], max_size=3)
+    with pytest.raises(ConfigurationError, match="0 points of the grid have no output and 1 outputs belong to none"):
+        Problem.from_examples(POLYNOMIAL, [*examples, (foreign, 1)], max_size=3)
     with pytest.raises(ConfigurationError, match="36 points of the grid have no output and 0"):
         Problem.from_examples(POLYNOMIAL, [], max_size=3)
 

@@ -21,6 +21,7 @@ from synthlab.study.claims import (
     syntactic_drop,
     worst_case,
 )
+from synthlab.study.tables import StudyTables
 from synthlab.study.verdicts import COLUMNS, EXPLORATORY, NOT_SUPPORTED, SUPPORTED, UNDECIDED, claim, verdict
 
 
@@ -244,6 +245,7 @@ def test_too_few_sizes_are_no_law():
 # ---------------------------------------------------------------- bad input
 
 
+SEARCHES = {"C13": "search-results", "C14": "search-scaling", "C15": "search-rounds"}
 SATURATED = {
     "density": density_table(dict.fromkeys(EVEN, 0.5), num=20),
     "support": support_table(five_parts(0.5, 0.5), num=30, samples=4),
@@ -263,7 +265,9 @@ def reasons(**tables):
 def test_no_tables_at_all_are_a_table_of_reasons():
     table = reasons()
     assert table["verdict"].eq(UNDECIDED + EXPLORATORY).all() and table["p"].isna().all()
-    assert table["note"].str.startswith("no finished trials of this group").all()
+    searches = table.index.isin(SEARCHES)
+    assert table["note"][~searches].str.startswith("no finished trials of this group").all()
+    assert table["note"][searches].str.contains("run `python -m synthlab contest quick`").all()
     assert (table["effect"] == "n/a").all()
 
 
@@ -280,6 +284,7 @@ def test_saturated_metrics_are_reasons(solved):
 
 def test_missing_columns_and_parts_are_reasons():
     bare = {group: table[["trial", "part"]] for group, table in SATURATED.items()}
+    bare |= dict.fromkeys(SEARCHES.values(), pd.DataFrame({"seed": [0], "part": ["id"]}))
     found = reasons(**bare)
     assert found["verdict"].str.startswith(UNDECIDED).all() and found["note"].str.contains("lack|no column").all()
     for part in ALL_PARTS:
@@ -305,6 +310,25 @@ def test_one_seed_and_one_region_are_judged_as_what_they_are():
     assert found["verdict"].str.endswith(EXPLORATORY).all()
     assert found.loc["C2a", "verdict"] == SUPPORTED + EXPLORATORY
     assert "two regions" in found.loc["C6", "note"]
+
+
+def test_the_family_is_judged_on_a_study_and_on_searches():
+    """Eighteen claims; what the searches hold reaches theirs, and counts in the correction of all."""
+    nothing = StudyTables(pd.DataFrame(), {}, pd.DataFrame())
+    alone = module.judged(nothing)
+    assert len(alone) == len(FAMILY) == alone["name"].nunique() == 18 and alone["p_holm"].isna().all()
+    rows = pd.DataFrame([
+        {"seed": seed, "arm": arm, "round": number, "part": "forced", "class_id": task, "leaves": 4,
+         "solved": task % 4 == 0 or (number == 1 and arm == "expert iteration" and task % 2 == 0)}
+        for seed in range(3) for arm in ("expert iteration", "placebo") for number in (0, 1) for task in range(60)
+    ])  # fmt: skip
+    searches = {"search-rounds": rows}
+    table = module.judged(nothing, searches=searches).set_index("name")
+    assert table.loc["C15", "verdict"] == SUPPORTED and table.loc["C15", "value"] == pytest.approx(0.25)
+    assert table["p_holm"].notna().sum() == 1 and table.drop("C15")["verdict"].str.startswith(UNDECIDED).all()
+    assert table.loc["C13", "note"].startswith("no results of contests")
+    marked = module.judged(nothing, searches=searches, exploratory=True)
+    assert marked["verdict"].str.endswith(EXPLORATORY).all()
 
 
 def test_a_fault_of_one_claim_stops_no_other():

@@ -16,11 +16,12 @@ from synthlab.study.search_claims import (
     GUIDED,
     ITERATED,
     PLACEBO,
+    UNLEARNED,
     guided_search,
     search_against_compute,
     wall_moved,
 )
-from synthlab.study.verdicts import EXPLORATORY, NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from synthlab.study.verdicts import EXPLORATORY, NOT_SUPPORTED, SUPPORTED, UNDECIDED, claim_or_reason
 
 TWO_LEVELS, BEAM = "meet in the middle, two levels", "model, beam"
 CLAIMS = (guided_search, search_against_compute, wall_moved)
@@ -36,23 +37,15 @@ def judged(found):
 
 
 def test_names_are_those_of_the_tables_makers():
-    from synthlab.language.grammar import POLYNOMIAL
-    from synthlab.search.budget import Cost
-    from synthlab.search.library import Library
-    from synthlab.search.residuals import ResidualSearch
     from synthlab.study import contests, expert_iteration, larger_contest, races, search_claims, search_study
 
     assert (races.MODEL, races.SYMBOLIC) == (contests.MODEL, contests.SYMBOLIC)
     assert search_claims._LARGER == larger_contest.LARGER
+    assert (GUIDED, UNLEARNED) == (larger_contest.GUIDED_SEARCH, larger_contest.SMALL_RESTS)
     assert (ITERATED, PLACEBO) == (expert_iteration.ITERATED, expert_iteration.PLACEBO)
     assert {name for claim, names in FAMILY if claim in CLAIMS for name in names} == set(search_study.TABLES)
     source = inspect.getsource(contests.scaling_contest)
     assert f'"{ALONE}"' in source and f'"{COMPLETED}"' in source
-
-    class Guide:
-        training = Cost()
-
-    assert ResidualSearch(Library.build(POLYNOMIAL, 2), Guide(), part_size=1).name == GUIDED
 
 
 # ---------------------------------------------------------------- C13: populations
@@ -180,6 +173,16 @@ def test_other_guided_methods_arenas_and_grammars_take_no_part():
     assert dict(found.controls)["ratio in grammar rational"] == guided_search(other).effect
 
 
+def test_what_the_same_search_does_without_learning_stands_beside_it():
+    table = race_table(0.6, {**two(0.2, 0.1), UNLEARNED: ("guided", 0.58)})
+    found, plain = guided_search(table), guided_search(table[table["method"] != UNLEARNED])
+    assert found.effect == plain.effect and judged(found) == SUPPORTED  # its kind decides that it is no opponent
+    solved = table[table["solved"]].groupby("method").size()
+    ratio = dict(found.controls)[f"ratio if {UNLEARNED} counts as symbolic"]
+    assert ratio.value == pytest.approx((solved[GUIDED] + 0.5) / (solved[UNLEARNED] + 0.5)) and ratio.high < 1.5
+    assert found.note == f"{UNLEARNED}, which learns nothing, solves {solved[UNLEARNED] / 180:.0%}"
+
+
 def test_preparation_is_shared_among_the_tasks():
     table = race_table(0.7, two(0.2, 0.1), seeds=2, num=40)
     free = guided_search(table, setups_of(table, {}))
@@ -222,6 +225,12 @@ def test_tasks_that_are_not_hard_and_tasks_that_not_all_were_asked_are_noted():
     assert found.note.endswith("3 tasks left out that not all methods were asked")
     same = guided_search(table[table["class_id"] != -2])
     assert found.effect == same.effect
+
+
+@pytest.mark.parametrize("solved", [True, False])
+def test_a_race_that_all_win_or_all_lose_is_a_reason(solved):
+    with pytest.raises(ConfigurationError, match=f"saturated at {int(solved)} in {GUIDED} and"):
+        guided_search(race_table(0.6, two(0.2, 0.1), num=10).assign(solved=solved, seconds=0.5))
 
 
 @pytest.mark.parametrize("missing", [GUIDED, TWO_LEVELS, BEAM])
@@ -446,3 +455,10 @@ def test_without_tables_or_columns_the_command_that_makes_them_is_named(claim):
         ConfigurationError, match=f"beyond the universe.*{COMMAND}" if claim is guided_search else COMMAND
     ):
         claim(inside)
+
+
+def test_tables_of_another_kind_are_reasons():
+    tables = race_table(0.6, two(0.2, 0.1), num=5), grid_table(0.2, 0.1, num=5), rounds_table(0.2, 0.0, num=5)
+    for claim, table in zip(CLAIMS, tables, strict=True):
+        found = claim_or_reason(claim, table.assign(solved="yes"))
+        assert np.isnan(found.p_value) and found.note.startswith("the tables cannot be read")
