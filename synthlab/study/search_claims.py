@@ -250,6 +250,9 @@ def _round_costs(costs: pd.DataFrame) -> list[Control]:
     if asked and "found" in costs:
         num = int(costs.groupby("seed")[asked].max().sum())  # later rounds are asked for what is left
         found.append(("practice tasks found", f"{costs['found'].sum() / max(1, num):.0%} of {num:,}"))
+    if {"added", "inside"} <= set(costs):
+        inside = f"{costs['inside'].sum():,} of them in the held-out region"
+        found.append(("programs added", f"{costs['added'].sum():,}, {inside}"))
     if "search_seconds" in costs:
         found.append(("seconds of search", f"{costs['search_seconds'].sum():.3g}"))
     if "flops" in costs:

@@ -24,7 +24,7 @@ _SCALES = {
     "relative per decade": (100.0, " % per decade"),
     "share": (100.0, " %"),
 }
-_UNSIGNED = ("share", "times")  # amounts; other units are of changes
+_UNSIGNED = ("share", "times", "ratio")  # amounts; other units are of changes
 _INK, _FAINT = "#222222", "#666666"
 _LINE, _PAD = 18, 12
 _CLAIM_LETTERS, _NOTE_LETTERS = 54, 60

@@ -123,6 +123,16 @@ def test_parts_are_taken_off_as_often_as_asked(grammar, depth, size, part_size, 
     assert beyond > 0
 
 
+@pytest.mark.parametrize("text", ["(x*x-y)/2", "2/(y-x*x)", "y-x*x/2", "(2-x*x)/y", "2/(x*x-y)", "(x*x/y-2)/x"])
+def test_parts_stand_where_they_were_taken_off(text):
+    """On the left or on the right, one inside the other."""
+    outputs, leaves = pairs.outputs_of(parse(RATIONAL, text)), parse(RATIONAL, text).leaves
+    result = ResidualSearch(library_of(RATIONAL, 1), part_size=1, depth=leaves - 2).solve(
+        problem_of(RATIONAL, outputs, leaves), AMPLE
+    )
+    check(result, outputs, leaves)
+
+
 def test_a_pole_where_a_value_does_not_matter_is_avoided(monkeypatch):
     """A product that is zero says nothing of the other factor there, but the factor needs a value."""
     monkeypatch.setattr(residuals, "_LEAST_KNOWN", 1)
@@ -231,6 +241,18 @@ def test_larger_parts_find_more():
     library, problem = library_of(POLYNOMIAL, 2), hard("(x+3)*(y-2)-x*x", 6)
     results = [ResidualSearch(library, part_size=size).solve(problem, AMPLE) for size in (1, 2)]
     assert [r.found for r in results] == [False, True]
+
+
+def test_only_what_fits_is_asked_for():
+    """Rests leave room for two leaves at least, and halves are enumerated up to half of what is left."""
+    library, guide = library_of(POLYNOMIAL, 2), Scores(noise)
+    result = ResidualSearch(library, guide, part_size=1).solve(hard("x*x*x*x*x*y*y*y+3", 4), AMPLE)
+    assert 15 < guide.asked[0] <= 20 and result.cost.lookups == 1 + 4 * 40 + guide.asked[0] * 4 * 5
+    nodes, guide = library_of(POLYNOMIAL, 3, "nodes"), Scores(noise)
+    outputs = pairs.outputs_of(parse(POLYNOMIAL, "x*x*x*x*x*y*y*y+3"))
+    for bound, least, most in ((4, 15, 20), (6, 100, 160)):
+        ResidualSearch(nodes, guide, part_size=3).solve(problem_of(POLYNOMIAL, outputs, bound, "nodes"), AMPLE)
+        assert least < guide.asked.pop() <= most
 
 
 # ---------------------------------------------------------------- budgets and refusals

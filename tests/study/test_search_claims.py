@@ -417,6 +417,7 @@ def test_seeds_that_stopped_early_are_left_out_and_named():
 def test_what_it_took_stands_beside_it():
     rows = [
         {"seed": seed, "arm": arm, "round": number, "searched": searched, "found": found, "search_seconds": seconds,
+         "added": found, "inside": found // 2,
          "flops": 1e12 * (number + 1)}
         for seed in range(2)
         for number, searched, found, seconds in ((0, 0, 0, 0.0), (1, 50, 20, 60.0), (2, 30, 10, 40.0))
@@ -424,6 +425,7 @@ def test_what_it_took_stands_beside_it():
     ]  # fmt: skip
     controls = dict(wall_moved(rounds_table(0.3, 0.0, seeds=2), pd.DataFrame(rows)).controls)
     assert controls["practice tasks found"] == "60% of 100" and controls["seconds of search"] == "200"
+    assert controls["programs added"] == "60, 30 of them in the held-out region"
     assert controls["FLOPs of search and training"] == "6e+12"
 
 
