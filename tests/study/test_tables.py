@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from synthlab import presets
+from synthlab.arenas import Contests
 from synthlab.errors import ArtifactError
 from synthlab.presets import ModelConfig, TrainingConfig, get_preset
 from synthlab.study.tables import SCHEMA, StudyTables, parquet, preset_key, read_tables, write_tables
@@ -204,7 +205,9 @@ def changed(name, value):
 
 def test_every_setting_but_name_and_seeds_decides_the_key():
     preset = get_preset("quick")
-    free = {"name": "mine", "seeds": (4, 5), "exploratory": False, "needs_gpu": True}
+    free = {
+        "name": "mine", "seeds": (4, 5), "exploratory": False, "needs_gpu": True, "contests": Contests(seconds=9.0),
+    }  # fmt: skip
     for name, value in free.items():
         assert preset_key(replace(preset, **{name: value})) == preset_key(preset)
     keys = {preset_key(preset)}
