@@ -2,8 +2,8 @@
 
 Taking a part s off a target t leaves what has to stand beside it: t - s, s - t, t / s, ... The search holds such
 rests in a queue. It asks the library for two halves of the best rest, and takes further parts off. Without a guide
-the smallest part comes first, which makes two levels of it plain meet in the middle, complete up to the
-size of parts; a guide puts those first that two halves probably complete.
+the smallest part comes first, which makes two levels of it plain meet in the middle, up to the size
+of parts (rests that are known at few points are left out); a guide puts those first that two halves probably complete.
 """
 
 from __future__ import annotations

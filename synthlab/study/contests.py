@@ -22,7 +22,7 @@ from synthlab.search.edits import Edits
 from synthlab.search.library import Library
 from synthlab.search.model_costs import ModelCosts
 from synthlab.search.portfolio import Portfolio
-from synthlab.search.problem import Problem, Solver
+from synthlab.search.problem import INTERRUPTED, Problem, Solver
 from synthlab.search.symbolic import Enumeration, LibraryLookup
 from synthlab.splits.split import Split
 from synthlab.store import Carrier, Store, content_key
@@ -96,6 +96,8 @@ class Contest(Carrier):
             bar.set_postfix_str(solver.name)
             for part, tasks in parts.items():
                 tables.append(solve(solver, tasks, budget).assign(part=part, kind=kind))
+                if (tables[-1]["stopped"] == INTERRUPTED).any():
+                    raise KeyboardInterrupt  # half a contest is no result
             setups.append({"method": solver.name, "kind": kind, **asdict(solver.setup)})
         return cls(description, pd.concat(tables, ignore_index=True), pd.DataFrame(setups))
 

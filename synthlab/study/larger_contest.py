@@ -23,7 +23,7 @@ from synthlab.search.guide import Guide, LearnedGuide, guide_settings, train_gui
 from synthlab.search.library import Library
 from synthlab.search.orders import CorrectedOrder, SmallRests
 from synthlab.search.portfolio import Portfolio
-from synthlab.search.problem import Problem
+from synthlab.search.problem import INTERRUPTED, Problem
 from synthlab.search.residuals import ResidualSearch
 from synthlab.search.symbolic import Enumeration, LibraryLookup
 from synthlab.store import Store, content_key
@@ -103,6 +103,8 @@ def hard_tasks(arena: LargerArena, library: Library, seed: int) -> tuple[Tasks, 
     for factor in range(1, _ATTEMPTS + 1):
         drawn, texts = larger_tasks(library.grammar, arena.size, 3 * factor * num, seed=seed, beyond=library)
         results = once.solve_all([Problem.of(drawn, row) for row in range(len(drawn))], _AMPLE)
+        if any(result.stopped == INTERRUPTED for result in results):
+            raise KeyboardInterrupt
         hard = np.array([row for row, result in enumerate(results) if not result.found], dtype=np.int64)
         if len(hard) >= num:
             return drawn.take(hard[:num]), texts[hard[:num]]

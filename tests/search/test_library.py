@@ -117,10 +117,11 @@ def power_product(row, points, powers):
     return total
 
 
-def test_hashes_are_those_of_big_integers():
-    library, generator = library_of(RATIONAL, 3), np.random.default_rng(0)
+@pytest.mark.parametrize("grammar", [RATIONAL, POLYNOMIAL], ids=languages.label)
+def test_hashes_are_those_of_big_integers(grammar):
+    library, generator = library_of(grammar, 3), np.random.default_rng(0)
     num = library.codes.shape[1]
-    mask = generator.random(num) < 0.5
+    mask = generator.random(num) < 0.2
     factors, powers = weights(num), exponents(num)
     sums = sum_keys(library.codes, library.usable, mask)
     products = product_keys(library.codes, library.usable, np.flatnonzero(mask))

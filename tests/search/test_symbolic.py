@@ -19,7 +19,7 @@ from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.search import meeting, symbolic
 from synthlab.search.budget import Budget, Cost, Meter
 from synthlab.search.library import Library
-from synthlab.search.meeting import MeetInTheMiddle
+from synthlab.search.meeting import MeetInTheMiddle, Target
 from synthlab.search.problem import COMPLETE, FOUND, INTERRUPTED, SPENT, Problem
 from synthlab.search.residuals import ResidualSearch
 from synthlab.search.symbolic import METHOD, Enumeration, LibraryLookup
@@ -277,6 +277,15 @@ def test_the_smaller_halves_come_first():
     library = library_of(POLYNOMIAL, 3)
     result = LibraryLookup(library).solve(problem_of(POLYNOMIAL, "x*(y*y+2)", 6), AMPLE)
     assert result.program.leaves == 4 and result.cost.lookups <= 1 + 4 * library.num_up_to(1)
+
+
+def test_of_several_answers_the_shortest_is_handed_in():
+    library, known = library_of(POLYNOMIAL, 3), np.arange(36) == 7
+    target = Target(np.full(36, 2, dtype=np.uint64), known)
+    found = [half for chunk in MeetInTheMiddle(library, target, 6).chunks() for half in chunk]
+    sizes = [len(half.text(library)) // 2 + 1 for half in found]
+    assert [half.size(library) for half in found] == sizes and len(set(sizes)) > 2
+    assert symbolic.smallest(library, found[::-1]).size(library) == min(sizes) < max(sizes)
 
 
 def test_what_is_enumerated_may_be_limited():

@@ -128,7 +128,9 @@ def test_no_training_text_computes_a_task(hard):
 def test_an_arena_that_is_too_easy_is_refused(hard, monkeypatch):
     library = hard[0]
     monkeypatch.setattr(
-        LibraryLookup, "solve_all", lambda self, problems, budget: [SimpleNamespace(found=True)] * len(problems)
+        LibraryLookup,
+        "solve_all",
+        lambda self, problems, budget: [SimpleNamespace(found=True, stopped="found")] * len(problems),
     )
     with pytest.raises(ConfigurationError, match=r"0 of 90 programs of 9 leaves .* raise the size"):
         hard_tasks(ARENA, library, 0)
@@ -144,6 +146,18 @@ def test_contests_are_held_once(tables, small_lab, small_preset, monkeypatch):
     again = search_tables(small_preset, small_lab.workspace)
     for name in TABLES:
         pd.testing.assert_frame_equal(again[name], tables[name])
+
+
+def test_an_interrupted_contest_is_no_result(small_lab, small_preset, monkeypatch):
+    def interrupted(*arguments, **options):
+        return pd.DataFrame({"stopped": ["found", "interrupted"]})
+
+    monkeypatch.setattr(contests, "solve", interrupted)
+    preset = replace(small_preset, contests=replace(small_preset.contests, num_candidates=7))
+    before = set(small_lab.store.root.glob("contest/*"))
+    with pytest.raises(KeyboardInterrupt):
+        contests.universe_contest(preset, small_lab.workspace, 0)
+    assert set(small_lab.store.root.glob("contest/*")) == before
 
 
 def test_a_lab_publishes_its_contests_and_reads_them(tables, small_lab, small_preset, tmp_path, monkeypatch):
