@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synthlab.errors import ArtifactError
+from synthlab.errors import ArtifactError, InUseError
 
 _TEMPORARY = ".tmp-"
 
@@ -96,7 +96,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
     Raises
     ------
-    ArtifactError
+    InUseError
         If a living process holds it, or one of another machine; names process, host and time.
     """
     path, mine = folder / "running.json", _lock()
@@ -116,9 +116,10 @@ def _clear(path: Path) -> None:
     seen = path.read_bytes() if path.exists() else b""
     holder = _holder(seen)
     if _is_alive(holder):
-        raise ArtifactError(
+        raise InUseError(
             f"{path.parent} is in use by process {holder.get('process')} on {holder.get('host')} since "
-            f"{holder.get('since')}: wait for it, or delete {path.name} there if it is gone"
+            f"{holder.get('since')}: wait for it, or delete {path.name} there if it is gone",
+            here=holder.get("host") == socket.gethostname(),
         )
     aside = temporary_in(path.parent)
     with contextlib.suppress(FileNotFoundError):

@@ -34,6 +34,20 @@ class ArtifactError(SynthlabError):
     """A stored artifact that is missing, damaged or made by another configuration."""
 
 
+class InUseError(ArtifactError):
+    """A folder that another process works in.
+
+    Attributes
+    ----------
+    here : bool
+        Whether that process runs on this machine, and so is known to be alive.
+    """
+
+    def __init__(self, message: str, *, here: bool) -> None:
+        super().__init__(message)
+        self.here = here
+
+
 class SplitError(SynthlabError):
     """A split that cannot be drawn, or that leaks."""
 

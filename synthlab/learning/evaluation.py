@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
 from synthlab.assessment.ceiling import ceiling
 from synthlab.assessment.correctness import SOLVED, STATUSES, Evaluation, check
 from synthlab.assessment.metrics import weighted_mean
 from synthlab.assessment.tasks import Tasks, tasks_by_part
-from synthlab.errors import ConfigurationError, SplitError
+from synthlab.errors import ConfigurationError, InUseError, SplitError
 from synthlab.learning.batches import written
 from synthlab.learning.decoding import decode, first_token_probabilities
 from synthlab.learning.encoding import IGNORED, token_targets
@@ -25,20 +27,34 @@ from synthlab.splits.split import Split
 from synthlab.store import Store
 from synthlab.universe.corpus import Corpus
 
+_PAUSE = 0.5  # seconds between two looks at a run that another process trains
+
 
 def train_cached(
     corpus: Corpus, split: Split, model: ModelConfig, training: TrainingConfig, *, store: Store, progress: bool = True,
     **trainer_flags: Any,
 ) -> Run:  # fmt: skip
-    """Load a finished run of these settings, or train and save it; one that was interrupted is not saved."""
-    key = run_key(corpus, split, model, training)
-    if store.has(Run.stage, key):
-        return Run.load(store, key)
-    run = train(corpus, split, model, training, store=store, progress=progress, **trainer_flags)
-    if run.finished:
-        run.save(store)
-        forget(run_folder(corpus, split, model, training, store))  # not before the run is safe
-    return run
+    """Load a finished run of these settings, or train and save it; one that was interrupted is not saved.
+
+    While another process of this machine trains the same run, as a second notebook may, it waits for that one.
+    """
+    key, told = run_key(corpus, split, model, training), False
+    while not store.has(Run.stage, key):
+        try:
+            run = train(corpus, split, model, training, store=store, progress=progress, **trainer_flags)
+        except InUseError as error:
+            if not error.here:
+                raise
+            if not told:
+                tqdm.write(f"synthlab: {error}")
+            told = True
+            time.sleep(_PAUSE)
+            continue
+        if run.finished:
+            run.save(store)
+            forget(run_folder(corpus, split, model, training, store))  # not before the run is safe
+        return run
+    return Run.load(store, key)
 
 
 def evaluate_run(run: Run, corpus: Corpus, split: Split, *, extra_size: int = 0, **decoding: Any) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from synthlab.assessment.tasks import Tasks, tasks_by_part
 from synthlab.durable import exclusive, remove_leftovers, require_writable
-from synthlab.errors import ConfigurationError
+from synthlab.errors import ConfigurationError, InUseError
 from synthlab.language.grammar import Grammar
 from synthlab.learning.batches import Batches, Data, Order, training_data
 from synthlab.learning.checkpoints import KEPT, Keeper, SealedCheckpoints, newest
@@ -244,8 +244,9 @@ def fit(
 
 
 def forget(folder: Path) -> None:
-    """Delete the checkpoints and metrics of a run that is safe elsewhere."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Delete the checkpoints and metrics of a run that is safe elsewhere, unless another process took it up."""
+    with suppress(InUseError), exclusive(folder):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_folder(

@@ -10,6 +10,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,12 @@ import torch
 from learning.runs import LONGER, MODEL, SHORT, checkpoints, in_child, run, spy
 
 from synthlab.durable import exclusive, require_writable
-from synthlab.errors import ArtifactError, ConfigurationError
+from synthlab.errors import ArtifactError, ConfigurationError, InUseError
 from synthlab.learning import checkpoints as module
+from synthlab.learning import evaluation
 from synthlab.learning.progress import METRICS_FILE, read_metrics
 from synthlab.learning.run import Run
-from synthlab.learning.training import run_folder
+from synthlab.learning.training import forget, run_folder
 from synthlab.presets import ModelConfig
 from synthlab.store import Store
 
@@ -199,6 +201,7 @@ def test_a_probe_leaves_nothing_behind(tmp_path):
 HOLD = """
 import sys, time
 from pathlib import Path
+from unittest.mock import Mock
 from synthlab.durable import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
@@ -225,6 +228,44 @@ def test_a_run_that_another_process_trains_is_refused_and_taken_over_when_that_i
     holder.kill()  # without a chance to tidy up
     holder.wait()
     assert run(corpus3, split3, tmp_path, SHORT).steps_done == 60
+
+
+def test_who_asks_for_a_run_that_another_process_trains_gets_it_when_it_is_done(
+    holder, corpus3, split3, tmp_path, monkeypatch, capsys
+):
+    store, looks = Store(tmp_path), []
+
+    def look_again(seconds):
+        looks.append(seconds)
+        if len(looks) == 2:  # the other process ends as one that has finished the run
+            holder.kill()
+            holder.wait()
+            run(corpus3, split3, tmp_path, SHORT).save(store)
+
+    monkeypatch.setattr(evaluation.time, "sleep", look_again)
+    monkeypatch.setattr(evaluation, "train", spied := Mock(wraps=evaluation.train))
+    got = evaluation.train_cached(corpus3, split3, MODEL, SHORT, store=store, progress=False)
+    assert got.steps_done == 60 and len(looks) == spied.call_count == 2  # refused twice, never trained here
+    assert capsys.readouterr().out.count(f"in use by process {holder.pid}") == 1
+
+
+def test_nobody_waits_for_a_lock_of_another_machine(corpus3, split3, tmp_path, monkeypatch):
+    folder = run_folder(corpus3, split3, MODEL, SHORT, Store(tmp_path))
+    folder.mkdir(parents=True)
+    (folder / "running.json").write_text(json.dumps({"process": 1, "host": "elsewhere", "since": "2026-01-01"}))
+    monkeypatch.setattr(evaluation.time, "sleep", Mock(side_effect=AssertionError("waits")))
+    with pytest.raises(InUseError, match=r"process 1 on elsewhere .* delete running\.json"):
+        evaluation.train_cached(corpus3, split3, MODEL, SHORT, store=Store(tmp_path), progress=False)
+
+
+def test_a_run_that_another_process_took_up_is_not_forgotten(holder, corpus3, split3, tmp_path):
+    folder = run_folder(corpus3, split3, MODEL, SHORT, Store(tmp_path))
+    forget(folder)
+    assert (folder / "running.json").exists()
+    holder.kill()
+    holder.wait()
+    forget(folder)
+    assert not folder.exists()
 
 
 def test_a_lock_of_another_machine_stands_and_a_damaged_one_does_not(tmp_path):
