@@ -23,6 +23,8 @@ def lab_of(options: argparse.Namespace) -> Lab:
     preset = get_preset(options.preset)
     size, measure = bound_of(options) or (preset.max_size, preset.measure)
     preset = replace(preset, grammar=options.grammar, max_size=size, measure=measure)
+    if getattr(options, "seeds", None):
+        preset = replace(preset, seeds=tuple(options.seeds))
     return Lab(preset, progress=not options.json)
 
 
@@ -32,8 +34,6 @@ def _study(options: argparse.Namespace) -> dict[str, Any]:
 
     options.preset = options.study_preset
     lab = lab_of(options)
-    if options.seeds:
-        lab.preset = replace(lab.preset, seeds=tuple(options.seeds))
     result: dict[str, Any] = {}
     if options.merge:
         result["merged"] = _merged(lab, options.merge)
@@ -60,8 +60,6 @@ def _contest(options: argparse.Namespace) -> dict[str, Any]:
 
     options.preset = options.contest_preset
     lab = lab_of(options)
-    if options.seeds:
-        lab.preset = replace(lab.preset, seeds=tuple(options.seeds))
     results = lab.contests(rerun=True)[RESULTS]
     by = ["grammar", "arena", "part", "kind", "method"]
     return {"solved": json_rows(results.groupby(by, sort=False)["solved"].agg(["mean", "size"]).reset_index())}

@@ -296,3 +296,17 @@ def grid_outputs(grammar: Grammar, prefix: np.ndarray) -> np.ndarray:
 
         outputs[grid_codes(grammar, prefix) == UNDEFINED_RESIDUE] = np.nan
     return outputs
+
+
+def in_range(compute: Callable[[np.ndarray], np.ndarray], prefix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the programs (P, L) whose values stay exact, and what is computed of them; found by halving."""
+    try:
+        return np.arange(len(prefix)), compute(prefix)
+    except GrammarError:  # an operator that breaks its promise, which no other program mends
+        raise
+    except SynthlabError:
+        if len(prefix) <= 1:
+            return np.arange(0), compute(prefix[:0])
+    middle = len(prefix) // 2
+    (first, one), (second, two) = (in_range(compute, part) for part in (prefix[:middle], prefix[middle:]))
+    return np.concatenate([first, middle + second]), np.concatenate([one, two])

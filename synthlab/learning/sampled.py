@@ -8,14 +8,14 @@ the function of a test, neither by fingerprint nor by its values on the audit's 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from synthlab.assessment.tasks import Tasks
-from synthlab.errors import ConfigurationError, GrammarError, SplitError, SynthlabError
+from synthlab.errors import ConfigurationError, SplitError
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.identity import (
     FINGERPRINT_SEED,
@@ -26,9 +26,9 @@ from synthlab.language.identity import (
     hidden_inputs,
     keys_of,
 )
-from synthlab.language.interpreter import evaluate, grid_outputs, number_algebra
+from synthlab.language.interpreter import evaluate, grid_outputs, in_range, number_algebra
 from synthlab.language.measure import check_measure, sizes_of
-from synthlab.language.program import Program, prefix_lengths
+from synthlab.language.program import prefix_lengths
 from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.learning.batches import DeviceData
 from synthlab.learning.encoding import LARGEST
@@ -36,7 +36,7 @@ from synthlab.learning.networks import Synthesizer
 from synthlab.learning.run import Run
 from synthlab.learning.training import fit, folder_of, forget
 from synthlab.presets import ModelConfig, TrainingConfig
-from synthlab.splits.audit import AuditReport, Finding
+from synthlab.splits.audit import NUM_NAMED, AuditReport, finding
 from synthlab.store import Store, content_key
 from synthlab.universe.corpus import Corpus
 from synthlab.universe.counting import unrank
@@ -46,7 +46,7 @@ LEFT_OUT = ("out of range", "undefined", "no value on the grid")
 """Why a program is not trained on: a value is not exact, or none that an encoding can show; it is no function; it has
 a pole on the grid."""
 _OUT_OF_RANGE, _UNDEFINED, _NO_VALUE, _KEPT = range(len(LEFT_OUT) + 1)
-_ROWS_AT_ONCE, _NUM_NAMED = 1 << 16, 3
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,20 +94,6 @@ def trainable(grammar: Grammar, prefix: np.ndarray, seed: int = FINGERPRINT_SEED
     return Sample(grammar, seed, prefix[kept], keys[kept], dict(zip(LEFT_OUT, counts, strict=False)))
 
 
-def in_range(compute: Callable[[np.ndarray], np.ndarray], prefix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the programs whose values stay exact, and what is computed of them; found by halving."""
-    try:
-        return np.arange(len(prefix)), compute(prefix)
-    except GrammarError:  # an operator that breaks its promise, which no other program mends
-        raise
-    except SynthlabError:
-        if len(prefix) <= 1:
-            return np.arange(0), compute(prefix[:0])
-    middle = len(prefix) // 2
-    (first, one), (second, two) = (in_range(compute, part) for part in (prefix[:middle], prefix[middle:]))
-    return np.concatenate([first, middle + second]), np.concatenate([one, two])
-
-
 # ---------------------------------------------------------------- leaks
 
 
@@ -128,7 +114,9 @@ def audit_sample(sample: Sample, tests: Mapping[str, Tasks], texts: Mapping[str,
             (f"{part} function in training", sample.fingerprints, tasks.fingerprints),
             (f"{part} function on hidden inputs in training", known, hidden.keys(texts[part])),
         ]
-        findings += [_finding(sample, check, _among(keys, few)) for check, keys, few in checks]
+        for check, keys, few in checks:
+            rows = _among(keys, few)
+            findings.append(finding(check, sample.grammar, len(rows), sample.prefix[rows[:NUM_NAMED]]))
     return AuditReport(tuple(findings))
 
 
@@ -156,11 +144,6 @@ def _among(keys: np.ndarray, few: np.ndarray) -> np.ndarray:
     """Rows of keys (n, 2) that are among a few; missing ones equal nothing."""
     few = np.unique(few[few[:, 0] != UNDEFINED_RESIDUE], axis=0)
     return np.flatnonzero(HashIndex(few).find(keys) >= 0)
-
-
-def _finding(sample: Sample, check: str, rows: np.ndarray) -> Finding:
-    named = sample.prefix[rows[:_NUM_NAMED]]
-    return check, len(rows), tuple(Program.from_row(sample.grammar, row).infix_text() for row in named)
 
 
 def _texts(part: str, tasks: Tasks, given: Mapping[str, np.ndarray]) -> np.ndarray:

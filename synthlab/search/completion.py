@@ -22,7 +22,7 @@ from synthlab.search.library import Library, may_hold, slot_of, spread, sum_keys
 from synthlab.search.meeting import MeetInTheMiddle, Target, prefix_of
 from synthlab.search.problem import Attempt
 from synthlab.search.proposer import Proposer
-from synthlab.search.symbolic import require_same, submit
+from synthlab.search.symbolic import meetings, require_same, submit
 from synthlab.universe.hashing import KeyNumbers
 
 _P, _ONE = np.uint64(PRIME), np.uint64(1)
@@ -93,7 +93,6 @@ class PartialLookup:
 
     def __init__(self, library: Library) -> None:
         self.library = library
-        self._order = np.argsort((library.codes == 0).sum(axis=0), kind="stable")
         self._sets: list[np.ndarray] = []
         self._set_of: dict[bytes, int] = {}
 
@@ -136,7 +135,7 @@ class PartialLookup:
             number = next((n for n, points in enumerate(self._sets) if (known | ~points).all()), len(self._sets))
             if number == len(self._sets):
                 points = np.zeros(len(known), dtype=bool)
-                points[self._order[known[self._order]][:_WATCHED]] = True
+                points[self.library.point_order[known[self.library.point_order]][:_WATCHED]] = True
                 self._sets.append(points)
             self._set_of[name] = number
         return self._set_of[name]
@@ -251,9 +250,5 @@ class Completion(ProposalSolver):
             if room <= self.library.max_size or known.sum() < min(_LEAST_MET, len(known)):
                 continue
             meeting = MeetInTheMiddle(self.library, Target(holes.codes[hole], known), room)
-            for found in meeting.chunks():
-                attempt.meter.lookups += meeting.taken()
-                if found:
-                    submit(attempt, [holes.filled(int(hole), half.text(self.library)) for half in found])
-                if attempt.over:
-                    return
+            for found in meetings(attempt, meeting):
+                submit(attempt, [holes.filled(int(hole), half.text(self.library)) for half in found])

@@ -144,23 +144,49 @@ class Preparing(Protocol):
 def solve_prepared(solver: Preparing, problems: Sequence[Problem], budget: Budget) -> list[Result]:
     """Every problem as `solve` would answer it, prepared together; Ctrl-C ends them all with the best so far."""
     try:
-        ready, interrupted = solver.prepared(problems), False
+        ready = solver.prepared(problems)
     except KeyboardInterrupt:
-        interrupted = True
-    results: list[Result] = []
-    for problem in problems:
-        if interrupted:
-            results.append(Attempt(problem, Meter(budget)).result(solver.name, INTERRUPTED))
-        else:
-            results.append(ready.solve(problem, budget))
-            interrupted = results[-1].stopped == INTERRUPTED
-    return results
+        return [Attempt(problem, Meter(budget)).result(solver.name, INTERRUPTED) for problem in problems]
+    return Solver.solve_all(ready, problems, budget)  # of the base: its own would prepare again
 
 
 # ---------------------------------------------------------------- solvers
 
 
-class ProposalSolver(Solver):
+class AskingSolver(Solver):
+    """What asks a model for proposals: once for a whole batch of problems.
+
+    Attributes
+    ----------
+    proposer, num
+        The model, or None, and how many proposals it is asked for.
+    """
+
+    proposer: Proposer | None
+    num: int
+
+    def asked(self, attempt: Attempt) -> Proposals:
+        """Proposals for one problem; the seconds that the proposer states stand for those of the clock."""
+        assert self.proposer is not None
+        start = time.perf_counter()
+        proposals = self.proposer.propose(attempt.problem.outputs[None], self.num)
+        clocked = time.perf_counter() - start
+        attempt.meter.charge(replace(proposals.cost, seconds=proposals.cost.seconds - clocked))
+        return proposals
+
+    def prepared(self, problems: Sequence[Problem]) -> Self:
+        """The same solver with the proposals for these problems at hand."""
+        ready = copy.copy(self)
+        if self.proposer is not None and problems:
+            ready.proposer = Remembered.of(self.proposer, problems, self.num)
+        return ready
+
+    def solve_all(self, problems: Sequence[Problem], budget: Budget) -> list[Result]:
+        """Every problem as `solve` would answer it; the proposer is asked once, and each pays an equal share."""
+        return solve_prepared(self, problems, budget)
+
+
+class ProposalSolver(AskingSolver):
     """What begins with a model's proposals.
 
     Parameters
@@ -199,26 +225,11 @@ class ProposalSolver(Solver):
                 self.answer(attempt, prefix)
 
     def proposed(self, attempt: Attempt) -> np.ndarray:
-        """Ask for programs; the seconds that the proposer states stand for those of the clock."""
+        """Distinct complete programs, of the model or at random."""
         problem = attempt.problem
         if self.proposer is None:
             return random_candidates(problem, self.num, self.seed)
-        start = time.perf_counter()
-        proposals = self.proposer.propose(problem.outputs[None], self.num)
-        clocked = time.perf_counter() - start
-        attempt.meter.charge(replace(proposals.cost, seconds=proposals.cost.seconds - clocked))
-        return distinct_programs(problem.grammar, proposals.prefix[0])
-
-    def prepared(self, problems: Sequence[Problem]) -> Self:
-        """The same solver with the proposals for these problems at hand."""
-        ready = copy.copy(self)
-        if self.proposer is not None and problems:
-            ready.proposer = Remembered.of(self.proposer, problems, self.num)
-        return ready
-
-    def solve_all(self, problems: Sequence[Problem], budget: Budget) -> list[Result]:
-        """Every problem as `solve` would answer it; the proposer is asked once, and each pays an equal share."""
-        return solve_prepared(self, problems, budget)
+        return distinct_programs(problem.grammar, self.asked(attempt).prefix[0])
 
 
 class Filtered(ProposalSolver):

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from synthlab.errors import ConfigurationError
-from synthlab.language import tracing
 from synthlab.language.grammar import Grammar
 from synthlab.language.residues import PRIME, combine_arrays
 from synthlab.search.budget import Cost
@@ -303,6 +302,5 @@ def _draw(library: Library, largest: int, num: int, generator: np.random.Generat
 
 def _combined(library: Library, left: np.ndarray, right: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Outputs of pairs under random operators; 2^61 - 1 where there is none."""
-    kinds = [way.kind for way in moves(library)]
-    chosen = generator.choice(np.array([k for k in kinds if k != tracing.NEGATE]), size=len(left))
+    chosen = generator.choice(np.array([way.kind for way in moves(library)]), size=len(left))
     return combine_arrays(chosen[:, None], left, right)

@@ -77,7 +77,7 @@ class Holes:
         columns[-1][0], codes[0], known[0] = problem.max_size, problem.codes, problem.codes != UNDEFINED_RESIDUE
         slots = np.full(1 << max(4, (2 * most).bit_length()), -1, dtype=np.int64)
         num = _dig(
-            (graph.tokens, graph.operands, sizes, values), graph.roots, grammar.arities, _kinds(grammar), steps,
+            (graph.tokens, graph.operands, sizes, values), graph.roots, grammar.arities, undoable(grammar), steps,
             whole_limit(grammar), prefix.shape[1], slots, tuple(columns), (codes, known, possible),
         )  # fmt: skip
         return cls(grammar, graph, *(c[:num] for c in (*columns, codes, known, possible)))
@@ -103,13 +103,6 @@ class Holes:
             text.append(int(self.graph.tokens[at]))
             waiting += self.graph.operands[at, : self.grammar.arities[text[-1]]][::-1].tolist()
         return text
-
-
-def _kinds(grammar: Grammar) -> np.ndarray:
-    """Instruction of every token that one hole below can be undone through (V,); -1 for others."""
-    kinds = undoable(grammar)
-    signs = kinds == tracing.NEGATE
-    return np.where(grammar.arities == np.where(signs, 1, 2), kinds, -1)
 
 
 def _values(grammar: Grammar, graph: SharedPrograms, kept: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import numpy as np
 from synthlab.language import tracing
 from synthlab.language.grammar import Grammar
 from synthlab.language.measure import operator_weight
-from synthlab.language.residues import PRIME, inverse, mulmod, reduce_once
+from synthlab.language.residues import PRIME, batch_inverse, inverse, mulmod, reduce_once
 from synthlab.search.library import (
     Library,
     find_rows,
@@ -310,22 +310,11 @@ def undo(kind, side, codes, known, parts, limit, rests, rest_known, possible):
 @numba.njit(cache=True, nogil=True)
 def _divide_row(kind, codes, part, known, rest):
     """Quotients of one row in place of its divisors, with one inversion."""
-    num = len(codes)
-    divisors, inverses = np.zeros(num, dtype=np.uint64), np.empty(num, dtype=np.uint64)
-    for g in range(num):
+    inverses = np.empty(len(codes), dtype=np.uint64)
+    batch_inverse(rest, inverses)  # nothing but divisors is known, and none of them is 0
+    for g in range(len(codes)):
         if known[g]:
-            divisors[g] = rest[g]
-    running = np.uint64(1)
-    for g in range(num):
-        inverses[g] = running
-        if divisors[g] != 0:
-            running = mulmod(running, divisors[g])
-    backward = inverse(running)
-    for g in range(num - 1, -1, -1):
-        if divisors[g] != 0:
-            own = mulmod(inverses[g], backward)
-            backward = mulmod(backward, divisors[g])
-            rest[g] = mulmod(codes[g] if kind == tracing.MULTIPLY else part[g], own)
+            rest[g] = mulmod(codes[g] if kind == tracing.MULTIPLY else part[g], inverses[g])
 
 
 WHOLE_LIMIT = np.uint64(1 << 45)

@@ -20,7 +20,7 @@ from synthlab.language.identity import identity_algebra, keys_of, mix, observati
 from synthlab.language.program import Program
 from synthlab.language.residues import PRIME, UNDEFINED_RESIDUE, batch_inverse, combine_arrays
 from synthlab.universe.candidates import fingerprint_keys
-from synthlab.universe.hashing import num_slots
+from synthlab.universe.hashing import empty_slots, num_slots
 
 MARKED = 6
 """Points of the grid at which a program first has to have the wanted outputs."""
@@ -34,26 +34,20 @@ class SmallestSizes:
 
     def __init__(self) -> None:
         self.count = 0
-        self._slots = _empty_slots(num_slots(1 << 15))
+        self._slots = empty_slots(num_slots(1 << 15))
         self._ahead = np.empty(1 << 9, dtype=np.uint64)
 
     def admit(self, keys: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """Rows of keys (B, 2) that are new or have become smaller; those of programs without a value never are."""
         wanted = num_slots(self.count + len(keys))
         if wanted > len(self._slots):
-            larger = _empty_slots(2 * wanted)
+            larger = empty_slots(2 * wanted)
             _move(self._slots, larger)
             self._slots = larger
         fresh = np.empty(len(keys), dtype=np.int64)
         num, new = _admit(keys, sizes, self._slots, self._ahead, fresh)
         self.count += new
         return fresh[:num]
-
-
-def _empty_slots(num: int) -> np.ndarray:
-    slots = np.empty((num, 2), dtype=np.uint64)
-    slots[:] = 0
-    return slots
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

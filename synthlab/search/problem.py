@@ -6,8 +6,8 @@ A solver never holds a `Tasks`: class, fingerprint and text of the target stay w
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Self
 
@@ -188,7 +188,6 @@ class Attempt:
     best: np.ndarray | None = None
     agreement: float = -1.0
     found_at: Cost | None = None
-    details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:
@@ -281,6 +280,3 @@ def texts_matrix(grammar: Grammar, texts: Sequence[np.ndarray], max_size: int, m
     for row, text in enumerate(kept):
         matrix[row, : len(text)] = text
     return matrix
-
-
-Options = Mapping[str, Any]

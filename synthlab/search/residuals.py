@@ -20,7 +20,7 @@ from synthlab.search.guide import Guide
 from synthlab.search.library import Library
 from synthlab.search.meeting import MeetInTheMiddle, Move, Target, moves, prefix_of, rests
 from synthlab.search.problem import Attempt
-from synthlab.search.symbolic import LibraryLookup, require_same, smallest, submit
+from synthlab.search.symbolic import LibraryLookup, meetings, require_same, smallest, submit
 
 _PART_SIZE, _LEAST_KNOWN = 4, 8
 """Points at which a rest has to be known: with fewer, nearly anything would do, and nothing is decided."""
@@ -180,12 +180,8 @@ class ResidualSearch(LibraryLookup):
         if attempt.over:
             return
         meeting = MeetInTheMiddle(self.library, rest.target, attempt.problem.max_size - rest.size)
-        for found in meeting.chunks(self.largest):
-            attempt.meter.lookups += meeting.taken()
-            if found:
-                # where any value would do there may be none, so that only some of the answers are right
-                right = [smallest(self.library, found)] if rest.target.known.all() else found
-                halves = [half.text(self.library) for half in right]
-                submit(attempt, [np.array([*rest.before, *half, *rest.after]) for half in halves])
-            if attempt.over:
-                return
+        for found in meetings(attempt, meeting, self.largest):
+            # where any value would do there may be none, so that only some of the answers are right
+            right = [smallest(self.library, found)] if rest.target.known.all() else found
+            halves = [half.text(self.library) for half in right]
+            submit(attempt, [np.array([*rest.before, *half, *rest.after]) for half in halves])

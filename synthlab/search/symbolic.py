@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Enumeration(Solver):
     def _grow(self, problems: Sequence[Problem], meter: Meter) -> list[Result]:
         first = problems[0]
         sought = _Sought(mix(np.array([p.codes for p in problems])), meter)
-        reason, table = COMPLETE, None
+        reason = COMPLETE
         try:
             algebra = observation_algebra(first.grammar)
             for table in grow(
@@ -143,12 +143,19 @@ class LibraryLookup(Solver):
     def meet(self, attempt: Attempt, target: Target) -> None:
         """Ask for pairs of functions."""
         meeting = MeetInTheMiddle(self.library, target, attempt.problem.max_size)
-        for found in meeting.chunks(self.largest):
-            attempt.meter.lookups += meeting.taken()
-            if found:
-                submit(attempt, [smallest(self.library, found).text(self.library)])
-            if attempt.over:
-                return
+        for found in meetings(attempt, meeting, self.largest):
+            submit(attempt, [smallest(self.library, found).text(self.library)])
+
+
+def meetings(attempt: Attempt, meeting: MeetInTheMiddle, most: int | None = None) -> Iterator[list[Meeting]]:
+    """What a library has for a target, chunk by chunk as in `MeetInTheMiddle.chunks`, until the attempt is over; its
+    look-ups are counted."""
+    for found in meeting.chunks(most):
+        attempt.meter.lookups += meeting.taken()
+        if found:
+            yield found
+        if attempt.over:
+            return
 
 
 def smallest(library: Library, found: Sequence[Meeting]) -> Meeting:

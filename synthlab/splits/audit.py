@@ -17,7 +17,7 @@ from synthlab.errors import ArtifactError, SplitError
 from synthlab.language.grammar import Grammar, get_grammar
 from synthlab.language.identity import ResiduePoints, fingerprints, hidden_inputs, keys_of
 from synthlab.language.interpreter import Algebra, evaluate, grid_outputs, number_algebra
-from synthlab.language.program import Program, parse
+from synthlab.language.program import infix_texts, parse
 from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.spaces.embedding import embed
 from synthlab.spaces.space import Space
@@ -31,7 +31,8 @@ from synthlab.universe.corpus import Corpus
 from synthlab.universe.counting import program_counts, unrank
 from synthlab.universe.hashing import KeyNumbers
 
-_NUM_NAMED = 3
+NUM_NAMED = 3
+"""Offenders that a finding names."""
 _ROWS_AT_ONCE = 1 << 17
 _TOLERANCE = 1e-4
 Finding = tuple[str, int, tuple[str, ...]]
@@ -70,6 +71,11 @@ class AuditReport:
         failed = [f"{check}: {num:,} ({'; '.join(names)})" for check, num, names in self.findings if num]
         if failed:
             raise SplitError(f"the split leaks - {' | '.join(failed)} - draw it again")
+
+
+def finding(check: str, grammar: Grammar, num: int, shown: np.ndarray) -> Finding:
+    """A check with the number of its offenders, and the first `NUM_NAMED` of them (n, L) as text."""
+    return check, num, tuple(infix_texts(grammar, shown))
 
 
 class _Evidence:
@@ -119,8 +125,7 @@ class _Evidence:
         return found
 
     def finding(self, check: str, ids: np.ndarray) -> Finding:
-        shown = self.texts(ids[:_NUM_NAMED]) if len(ids) else ()
-        return check, len(ids), tuple(Program.from_row(self.grammar, row).infix_text() for row in shown)
+        return finding(check, self.grammar, len(ids), self.texts(ids[:NUM_NAMED]))
 
 
 def audit(split: Split, grammar: Grammar | None = None, spaces: Mapping[str, Space] | None = None) -> AuditReport:

@@ -127,10 +127,10 @@ def support_trials(preset: Preset, workspace: Workspace, seed: int) -> list[Tria
     return [_support(preset, universe, name, region, seed) for name, region in named]
 
 
-def root_trial(preset: Preset, seed: int) -> Trial:
-    """The support trial of the preset's first region."""
+def root_trial(preset: Preset, seed: int, variant: str = BASE) -> Trial:
+    """The support trial of the preset's first region, or a variant of it."""
     region = Region(**preset.regions[0])
-    return _support(preset, universe_of(preset), region.describe(), region, seed)
+    return _support(preset, universe_of(preset), region.describe(), region, seed, variant)
 
 
 def support_controls(preset: Preset, workspace: Workspace, seed: int) -> list[Trial]:
@@ -145,9 +145,7 @@ def support_controls(preset: Preset, workspace: Workspace, seed: int) -> list[Tr
     for variant in preset.variants:
         (chosen,) = drawn_regions(preset, workspace, universe, SYNTACTIC, seed, 1)
         trials.append(_support(preset, universe, *chosen, seed, variant))
-    root = Region(**preset.regions[0])
-    trials += [_support(preset, universe, root.describe(), root, seed, variant) for variant in preset.root_variants]
-    return trials
+    return trials + [root_trial(preset, seed, variant) for variant in preset.root_variants]
 
 
 def grammar_trials(preset: Preset, workspace: Workspace, seed: int) -> list[Trial]:

@@ -19,7 +19,7 @@ from synthlab.assessment.tasks import Tasks
 from synthlab.errors import ConfigurationError, GrammarError, SynthlabError
 from synthlab.language.grammar import Grammar
 from synthlab.language.identity import FINGERPRINT_SEED, check_coefficients, fingerprints, grid_codes
-from synthlab.language.interpreter import grid_outputs
+from synthlab.language.interpreter import grid_outputs, in_range
 from synthlab.language.measure import sizes_of
 from synthlab.language.residues import UNDEFINED_RESIDUE
 from synthlab.search.library import Library
@@ -251,32 +251,15 @@ def _complete(grammar: Grammar, prefix: np.ndarray) -> np.ndarray:
 
 
 def _in_range(compute: Callable[[np.ndarray], np.ndarray], prefix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the programs whose values stay exact, and what is computed of them."""
+    """As `interpreter.in_range`, which is asked about distinct programs where some do not stay exact."""
     try:
         return np.arange(len(prefix)), compute(prefix)
-    except SynthlabError as error:
-        _require_overflow(error)
+    except GrammarError:
+        raise
+    except SynthlabError:
         distinct, inverse = np.unique(prefix, axis=0, return_inverse=True)
-    kept, values = _halved(compute, distinct)
+    kept, values = in_range(compute, distinct)
     place = np.full(len(distinct), -1)
     place[kept] = np.arange(len(kept))
     rows = np.flatnonzero(place[inverse] >= 0)
     return rows, values[place[inverse[rows]]]
-
-
-def _halved(compute: Callable[[np.ndarray], np.ndarray], prefix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """As `_in_range`, by halving until all of a part is exact or one program is left."""
-    try:
-        return np.arange(len(prefix)), compute(prefix)
-    except SynthlabError as error:
-        _require_overflow(error)
-        if len(prefix) == 1:
-            return np.arange(0), compute(prefix[:0])
-    middle = len(prefix) // 2
-    (first, one), (second, two) = (_halved(compute, part) for part in (prefix[:middle], prefix[middle:]))
-    return np.concatenate([first, middle + second]), np.concatenate([one, two])
-
-
-def _require_overflow(error: SynthlabError) -> None:
-    if isinstance(error, GrammarError):  # an operator that breaks its promise: no other program mends that
-        raise error

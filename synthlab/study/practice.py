@@ -22,13 +22,12 @@ from synthlab.language.identity import fingerprints, grid_codes
 from synthlab.language.measure import max_length
 from synthlab.language.program import infix_texts
 from synthlab.search.problem import Result
-from synthlab.splits.audit import AuditReport, Finding, audit_corpus
+from synthlab.splits.audit import NUM_NAMED, AuditReport, audit_corpus, finding
 from synthlab.splits.split import RANDOM_TEXT, Split
 from synthlab.universe.corpus import Corpus
 from synthlab.universe.counting import rank, unrank
 
 KIND = "practice"
-_NUM_NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,10 +217,6 @@ def audit_practice(derived: Split, split: Split, corpus: Corpus) -> AuditReport:
     def texts(ids: np.ndarray) -> np.ndarray:
         return unrank(grammar, ids, *bound)
 
-    def finding(check: str, ids: np.ndarray) -> Finding:
-        shown = texts(ids[:_NUM_NAMED])
-        return check, len(ids), tuple(infix_texts(grammar, shown)) if len(ids) else ()
-
     about = derived.settings[KIND]
     found = np.array(about["found"], dtype=np.int64)
     practiced = np.array(sorted(set().union(*about["classes"].values())), dtype=np.int64)
@@ -247,7 +242,7 @@ def audit_practice(derived: Split, split: Split, corpus: Corpus) -> AuditReport:
         ("test class that is not reserved", np.setdiff1d(tested, derived.reserved)),
         ("reserved class that is neither practiced nor reserved", np.setdiff1d(split.reserved, kept)),
     ]
-    findings = [finding(check, ids) for check, ids in own]
+    findings = [finding(check, grammar, len(ids), texts(ids[:NUM_NAMED])) for check, ids in own]
     return AuditReport((*audit_corpus(derived, corpus).findings, *findings))
 
 

@@ -109,6 +109,12 @@ class ModelProposer:
         flops = float(work.reads * reading + work.steps * step)
         return Proposals(prefix, log_probability, Cost(seconds=seconds, tokens=work.tokens, flops=flops))
 
+    def candidates(self, tasks: Tasks, num: int) -> Candidates:
+        """The same programs as `propose` gives, as answers to tasks."""
+        from synthlab.learning.decoding import decode
+
+        return decode(self._model, tasks, self._decoding(num))
+
     @cached_property
     def _model(self) -> Synthesizer:
         from synthlab.learning.evaluation import placed
@@ -167,7 +173,7 @@ def tuned_temperature(
     rows = []
     for temperature in temperatures:
         proposer = ModelProposer(run, how=how, temperature=temperature, max_size=tasks.max_size, seed=seed)
-        solved = int(_solved(tasks, proposer.propose(tasks.outputs, num_samples)).sum())
+        solved = int((check(tasks, proposer.candidates(tasks, num_samples)).submitted() == SOLVED).sum())
         rows.append((temperature, solved / len(tasks), *wilson(solved, len(tasks))))
     table = pd.DataFrame(rows, columns=["temperature", "solved", "low", "high"])
     return table.assign(best=table.index == table["solved"].idxmax())
@@ -181,12 +187,3 @@ def tuned_proposer(
     table = tuned_temperature(run, tasks, num_samples=num_samples, temperatures=temperatures, how=how, seed=seed)
     best = float(table.loc[table["best"], "temperature"].iloc[0])
     return ModelProposer(run, how=how, temperature=best, max_size=tasks.max_size, seed=seed)
-
-
-def _solved(tasks: Tasks, proposals: Proposals) -> np.ndarray:
-    """Tasks (T,) for which the submitted proposal is the same function: the first that is right on the grid."""
-    prefix, (task, rank) = proposals.prefix, np.indices(proposals.log_probability.shape)
-    candidates = Candidates(
-        task.ravel(), rank.ravel(), prefix.reshape(task.size, prefix.shape[2]), proposals.log_probability.ravel(), False
-    )
-    return check(tasks, candidates).submitted() == SOLVED

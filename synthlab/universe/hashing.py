@@ -123,7 +123,7 @@ def num_slots(num_keys: int) -> int:
     return 1 << max(10, int(num_keys / _FILL).bit_length())
 
 
-def _empty_slots(num: int) -> np.ndarray:
+def empty_slots(num: int) -> np.ndarray:
     """Zeroed slots; not `np.zeros`, whose memory Linux does not give in huge pages."""
     slots = np.empty((num, 2), dtype=np.uint64)
     slots[:] = 0
@@ -142,14 +142,14 @@ class KeySet:
     """
 
     def __init__(self, expected: int, partition: int = 0, num_partitions: int = 1) -> None:
-        self.slots = _empty_slots(num_slots(expected))
+        self.slots = empty_slots(num_slots(expected))
         self.count = 0
         self._partition = np.uint64(partition), np.uint64(num_partitions)
 
     def insert(self, keys: np.ndarray, num: int, undefined: np.uint64, fresh: np.ndarray) -> int:
         """Add keys (B, 2) up to row `num`; the rows of new ones go to `fresh`, in order. Returns their number."""
         if self.count + num > len(self.slots) * _FILL:
-            larger = _empty_slots(num_slots(2 * (self.count + num)))
+            larger = empty_slots(num_slots(2 * (self.count + num)))
             _move(self.slots, larger)
             self.slots = larger
         count = insert_keys(keys, num, self.slots, undefined, *self._partition, fresh)
@@ -180,7 +180,7 @@ class KeyNumbers:
     """Numbers keys 0, 1, 2, ... in the order in which they first appear."""
 
     def __init__(self) -> None:
-        self.slots, self.rows = _empty_slots(num_slots(0)), np.zeros(num_slots(0), dtype=np.int64)
+        self.slots, self.rows = empty_slots(num_slots(0)), np.zeros(num_slots(0), dtype=np.int64)
         self.count = 0
 
     def number(self, keys: np.ndarray, undefined: np.uint64) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +196,7 @@ class KeyNumbers:
         held = np.flatnonzero(self.slots[:, 0])
         keys = self.slots[held] - np.array([1, 0], dtype=np.uint64)
         order = np.argsort(self.rows[held])
-        self.slots = _empty_slots(num_slots(num_keys))
+        self.slots = empty_slots(num_slots(num_keys))
         self.rows = np.zeros(len(self.slots), dtype=np.int64)
         _place(np.ascontiguousarray(keys[order]), self.slots, self.rows)
 
@@ -205,7 +205,7 @@ class HashIndex:
     """Rows of distinct keys (C, 2)."""
 
     def __init__(self, keys: np.ndarray) -> None:
-        self.slots = _empty_slots(num_slots(len(keys)))
+        self.slots = empty_slots(num_slots(len(keys)))
         self.rows = np.zeros(len(self.slots), dtype=np.int64)
         _place(np.ascontiguousarray(keys), self.slots, self.rows)
 

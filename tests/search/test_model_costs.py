@@ -9,7 +9,7 @@ from proposing import Fixed, Random
 
 from synthlab.language.grammar import PAD, POLYNOMIAL, RATIONAL
 from synthlab.language.program import parse, token_matrix
-from synthlab.search import model_costs
+from synthlab.search import filtering, model_costs
 from synthlab.search.best_first import BestFirst
 from synthlab.search.budget import Budget, Cost, Meter
 from synthlab.search.model_costs import ModelCosts
@@ -114,7 +114,7 @@ def test_the_model_is_paid_for_once():
 
 def test_a_proposer_that_takes_time_is_not_paid_twice(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(model_costs.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(filtering.time, "perf_counter", lambda: now[0])
 
     class Slow(Fixed):
         def propose(self, outputs, num):
