@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numba
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 from sklearn.cluster import MiniBatchKMeans
@@ -40,9 +42,7 @@ class Boundary:
 
         Lengths are those of the space; for clusters they are differences of squared distances.
         """
-        block = max(1, _VALUES_AT_ONCE // max(1, self._width))
-        parts = [self._margin(vectors[k : k + block].astype(np.float64)) for k in range(0, len(vectors), block)]
-        return np.concatenate([np.empty(0), *parts])
+        return np.concatenate([np.empty(0), *map(self._margin, self._blocks(vectors))])
 
     def contains(self, vectors: np.ndarray) -> np.ndarray:
         """Mask (n,) of the vectors inside; those with NaN are not."""
@@ -55,6 +55,30 @@ class Boundary:
         parts = [_squares(vectors[k : k + block].astype(np.float64), centres).argmin(axis=1)
                  for k in range(0, len(vectors), block)]  # fmt: skip
         return np.concatenate(parts)
+
+    def nearest_centres(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What decides `contains` whichever clusters are held; for boundaries of rule ``cluster``.
+
+        Returns
+        -------
+        tuple
+            Number of the nearest cluster (n,), -1 for NaN; the vectors (t,) that lie equally near to others; and
+            which clusters these are, bool (t, clusters).
+        """
+        nearest, is_tied = np.full(len(vectors), -1, dtype=np.int32), np.zeros(len(vectors), dtype=bool)
+        equal, start = [], 0
+        for block in self._blocks(vectors):  # those of `margin`: how a product is cut decides its last bits
+            lengths, products, offsets = _square_terms(block, self.numbers["centres"])
+            rows = slice(start, start + len(block))
+            _find_nearest(lengths, products, offsets, nearest[rows], is_tied[rows])
+            squares = _squares_of(lengths[is_tied[rows]], products[is_tied[rows]], offsets)
+            equal.append(squares == squares.min(axis=1)[:, None])
+            start += len(block)
+        return nearest, np.flatnonzero(is_tied), np.concatenate(equal)
+
+    def _blocks(self, vectors: np.ndarray) -> Iterator[np.ndarray]:
+        block = max(1, _VALUES_AT_ONCE // max(1, self._width))
+        return (vectors[k : k + block].astype(np.float64) for k in range(0, len(vectors), block))
 
     @property
     def _width(self) -> int:
@@ -84,9 +108,32 @@ def _bounds(numbers: dict[str, np.ndarray]) -> list[tuple[int, float, float]]:
 
 def _squares(vectors: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Squared distances (n, centres)."""
+    return _squares_of(*_square_terms(vectors, centres))
+
+
+def _square_terms(vectors: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Squared lengths (n,), inner products (n, centres), and squared lengths of the centres."""
     centres = centres.astype(np.float64)
-    squares = (vectors**2).sum(axis=1)[:, None] - 2 * (vectors @ centres.T) + (centres**2).sum(axis=1)
-    return np.maximum(squares, 0.0)
+    return (vectors**2).sum(axis=1), vectors @ centres.T, (centres**2).sum(axis=1)
+
+
+def _squares_of(lengths: np.ndarray, products: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    return np.maximum(lengths[:, None] - 2 * products + offsets, 0.0)
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_nearest(lengths, products, offsets, nearest, is_tied):
+    """Centre of least squared distance, to the bits of `_squares_of`, and whether others are as near."""
+    for row in range(len(lengths)):
+        least = np.inf
+        for centre in range(len(offsets)):
+            square = lengths[row] - 2 * products[row, centre] + offsets[centre]
+            if square < 0:
+                square = 0.0
+            if square < least:
+                least, nearest[row], is_tied[row] = square, centre, False
+            elif square == least:
+                is_tied[row] = True
 
 
 def fit_boundary(region: Region, space: Space, centre: np.ndarray | None = None) -> Boundary:
@@ -107,32 +154,44 @@ def fit_boundary(region: Region, space: Space, centre: np.ndarray | None = None)
     ConfigurationError
         If the space has no such axis, or no hull in so many.
     """
-    placed = space.coordinates[~np.isnan(space.coordinates[:, 0])]
-    numbers: dict[str, np.ndarray]
+    if region.rule == "box":
+        return _box(region, space)
+    if region.rule == "cluster":
+        places = places_to_fit(space, region.seed)
+        return cluster_boundary(region, fit_centres(places, region.num_clusters, region.seed))
+    placed = _placed(space)
     if region.rule == "quantile":
-        numbers = _half_space(region, space, placed)
-    elif region.rule == "box":
-        numbers = _box(region, space)
-    elif region.rule == "cluster":
-        numbers = _clusters(region, placed)
-    elif region.rule == "hull":
-        numbers = {"facets": _hull(region, space, placed)}
-    else:
-        numbers = _shell(region, placed, centre)
-    return Boundary(region.rule, {name: np.asarray(value) for name, value in numbers.items()})
+        return half_space(region, _threshold(region, space, placed))
+    if region.rule == "hull":
+        return Boundary("hull", {"facets": _hull(region, space, placed)})
+    return Boundary(region.rule, _shell(region, placed, centre))
 
 
-def _half_space(region: Region, space: Space, placed: np.ndarray) -> dict[str, np.ndarray]:
-    direction = region.direction or ((region.axis, 1.0),)
-    for axis, _ in direction:
+def _placed(space: Space) -> np.ndarray:
+    has_place = ~np.isnan(space.coordinates[:, 0])
+    return space.coordinates if has_place.all() else space.coordinates[has_place]  # a copy of millions is felt
+
+
+def _threshold(region: Region, space: Space, placed: np.ndarray) -> float:
+    axes, weights = _direction(region)
+    for axis in axes.tolist():
         space.axis(axis)
-    axes, weights = (np.array(part) for part in zip(*direction, strict=True))
-    values = placed[:, axes].astype(np.float64) @ weights
+    return float(np.quantile(placed[:, axes].astype(np.float64) @ weights, region.quantile))
+
+
+def _direction(region: Region) -> tuple[np.ndarray, np.ndarray]:
+    axes, weights = zip(*(region.direction or ((region.axis, 1.0),)), strict=True)
+    return np.array(axes), np.array(weights)
+
+
+def half_space(region: Region, threshold: float) -> Boundary:
+    """The half-space of a region of rule ``quantile``, beyond a threshold of its axis or direction."""
+    axes, weights = _direction(region)
     side = 1.0 if region.above else -1.0
-    return {"axes": axes, "weights": side * weights, "bound": side * np.quantile(values, region.quantile)}
+    return Boundary("quantile", {"axes": axes, "weights": side * weights, "bound": np.asarray(side * threshold)})
 
 
-def _box(region: Region, space: Space) -> dict[str, np.ndarray]:
+def _box(region: Region, space: Space) -> Boundary:
     for axis, _, _ in region.box:
         space.axis(axis)
     axes, low, high = (np.array(part) for part in zip(*region.box, strict=True))
@@ -140,25 +199,40 @@ def _box(region: Region, space: Space) -> dict[str, np.ndarray]:
         np.nextafter(low.astype(float), -np.inf),
         np.nextafter(high.astype(float), np.inf),
     )  # the bounds belong to it
-    return {"axes": axes, "low": low, "high": high}
+    return Boundary("box", {"axes": axes, "low": low, "high": high})
+
+
+def places_to_fit(space: Space, seed: int) -> np.ndarray:
+    """Distinct places (n, axes) that clusters of a seed are fitted to."""
+    placed = _placed(space)
+    return placed[distinct_rows(placed, _FIT_ROWS, seed)]
 
 
 def num_places(space: Space, seed: int) -> int:
-    """Distinct places that clusters of a seed are fitted to: there can be no more clusters than these."""
-    placed = space.coordinates[~np.isnan(space.coordinates[:, 0])]
-    return len(distinct_rows(placed, _FIT_ROWS, seed))
+    """How many places clusters of a seed are fitted to: there can be no more clusters than these."""
+    return len(places_to_fit(space, seed))
 
 
-def _clusters(region: Region, placed: np.ndarray) -> dict[str, np.ndarray]:
-    fitted = placed[distinct_rows(placed, _FIT_ROWS, region.seed)]
-    num_clusters = region.num_clusters
-    if num_clusters > len(fitted):
-        raise ConfigurationError(f"{num_clusters:,} clusters of {len(fitted):,} distinct places: ask for fewer")
+def fit_centres(places: np.ndarray, num_clusters: int, seed: int) -> np.ndarray:
+    """Centres (clusters, axes) of k-means among places that differ.
+
+    Raises
+    ------
+    ConfigurationError
+        For more clusters than places.
+    """
+    if num_clusters > len(places):
+        raise ConfigurationError(f"{num_clusters:,} clusters of {len(places):,} distinct places: ask for fewer")
+    model = MiniBatchKMeans(num_clusters, random_state=seed, n_init=1, batch_size=4096).fit(places)
+    return np.asarray(model.cluster_centers_)
+
+
+def cluster_boundary(region: Region, centres: np.ndarray) -> Boundary:
+    """The cells around centres (clusters, axes) that a region of rule ``cluster`` holds, by number or by lot."""
     held = np.array(region.held, dtype=np.int64)
     if not len(held):
-        held = np.random.default_rng([region.seed, 3]).permutation(num_clusters)[: region.num_held]
-    model = MiniBatchKMeans(num_clusters, random_state=region.seed, n_init=1, batch_size=4096).fit(fitted)
-    return {"centres": model.cluster_centers_, "held": held}
+        held = np.random.default_rng([region.seed, 3]).permutation(region.num_clusters)[: region.num_held]
+    return Boundary("cluster", {"centres": centres, "held": held})
 
 
 def _hull(region: Region, space: Space, placed: np.ndarray) -> np.ndarray:

@@ -188,7 +188,8 @@ def density_split(corpus: Corpus, spaces: Mapping[str, Space], settings: dict[st
     reserved = reserve_classes(corpus, settings["reserved"], settings["seed"])
     nothing = np.zeros(corpus.num_programs, dtype=bool)
     pool = training_pool(corpus, reserved, nothing)
-    check_pool(pool, settings["num_train"], f"{int(reserved.sum()):,} of {corpus.num_classes:,} classes are reserved")
+    detail = f"{int(reserved.sum()):,} of {corpus.num_classes:,} classes are reserved"
+    check_pool(len(pool), settings["num_train"], detail)
     train = draw_by_regime(corpus, spaces, pool, settings["regime"], settings["num_train"], settings)
     return Split(
         "density",

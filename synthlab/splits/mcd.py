@@ -293,7 +293,7 @@ def _divide(corpus: Corpus, classes: ClassBags, is_test: np.ndarray, settings: d
         raise SplitError(f"too few classes ({detail}): raise num_programs or the shares")
     pool = classes.programs[~np.isin(classes.rows, np.concatenate([compound, reserved]))[classes.group]]
     num_train = len(pool) if settings["num_train"] is None else settings["num_train"]
-    check_pool(pool, num_train, detail)
+    check_pool(len(pool), num_train, detail)
     train = np.random.default_rng([*seed, 1]).permutation(pool)[:num_train]
     return _Sides(compound, reserved, pool, train)
 

@@ -137,7 +137,7 @@ def shift_report(
         raise ConfigurationError(f"unknown measure {unknown[0]!r}: choose from {', '.join(MEASURES)}")
     spatial = _spatial(permutations, seed)
     textual: _Families = {_DIVERGENCES: partial(_of_texts, corpus)}
-    programs = _drawn(split, corpus, spaces, sample, seed)
+    programs = _drawn_of(split, corpus, spaces, sample, seed)
     places = _places(corpus, spaces) | {TEXT: lambda ids: corpus.prefix[ids]}
     families = {name: _asked(textual if name == TEXT else spatial, chosen) for name in places}
     table = _compared(corpus, programs, places, families, progress)
@@ -162,12 +162,16 @@ def fast_shift(
 
     Parameters, columns and errors are those of `shift_report`; there are no p-values.
     """
+    return shift_of_drawn(_drawn_of(split, corpus, spaces, sample, seed), corpus, spaces, seed=seed)
+
+
+def shift_of_drawn(programs: Drawn, corpus: Corpus, spaces: Mapping[str, Space], *, seed: int = 0) -> pd.DataFrame:
+    """The reading of `fast_shift` for programs that are drawn already (`draw`)."""
     spatial: _Families = {
         _ENERGY: partial(_of_two_samples, energy_distance, permutations=0, seed=seed),
         _TRANSPORT: partial(_of_transport, num_directions=_FAST_DIRECTIONS, seed=seed),
         _NEIGHBORS: _of_neighbors,
     }
-    programs = _drawn(split, corpus, spaces, sample, seed)
     places = _places(corpus, spaces)
     with threadpool_limits(1):  # threads that wait for a core would be felt, and samples are small
         return _compared(corpus, programs, places, dict.fromkeys(places, spatial), progress=False)
@@ -187,31 +191,61 @@ def _places(corpus: Corpus, spaces: Mapping[str, Space]) -> dict[str, _Places]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Sample:
-    """Programs drawn from training, and from each test part that is not empty."""
+class Drawn:
+    """Ids of programs drawn from training, and from each test part that is not empty."""
 
     train: np.ndarray
     tests: dict[str, np.ndarray]
 
 
-def _drawn(split: Split, corpus: Corpus, spaces: Mapping[str, Space], sample: int, seed: int) -> _Sample:
+def draw(
+    num_train: int,
+    chosen: Callable[[np.ndarray], np.ndarray],
+    tests: Mapping[str, np.ndarray],
+    *,
+    sample: int,
+    seed: int,
+) -> Drawn:
+    """Uniform samples of what a split trains on and tests.
+
+    Parameters
+    ----------
+    num_train, chosen
+        How many programs are trained on, and the ids of those at some positions among them: nobody need list them.
+    tests
+        Ids of every test part.
+    sample, seed
+        Items of each at most, and the draw.
+
+    Raises
+    ------
+    ConfigurationError
+        For a sample of nothing.
+    """
+    if sample < 1:
+        raise ConfigurationError(f"a sample of {sample} items: compare at least 1")
+
+    def positions(num: int, stream: int) -> np.ndarray:
+        generator = np.random.default_rng([seed, stream])
+        return np.arange(num) if num <= sample else generator.choice(num, sample, replace=False)
+
+    return Drawn(
+        train=chosen(positions(num_train, 6)),
+        tests={name: ids[positions(len(ids), 7)] for name, ids in tests.items() if len(ids)},
+    )
+
+
+def _drawn_of(split: Split, corpus: Corpus, spaces: Mapping[str, Space], sample: int, seed: int) -> Drawn:
     if split.corpus != corpus.identity:
         raise ArtifactError("the split was drawn on another corpus: load that one, or draw it again")
     for name, space in spaces.items():
         if space.corpus_key != corpus.key:
             raise ArtifactError(f"the {name} space was fitted on another corpus: fit it again")
-    if sample < 1:
-        raise ConfigurationError(f"a sample of {sample} items: compare at least 1")
-
-    def some(ids: np.ndarray, stream: int) -> np.ndarray:
-        generator = np.random.default_rng([seed, stream])
-        return ids if len(ids) <= sample else ids[generator.choice(len(ids), sample, replace=False)]
-
-    return _Sample(train=some(split.train, 6), tests={k: some(ids, 7) for k, ids in split.tests.items() if len(ids)})
+    return draw(len(split.train), split.train.__getitem__, split.tests, sample=sample, seed=seed)
 
 
 def _compared(
-    corpus: Corpus, programs: _Sample, places: Mapping[str, _Places], families: Mapping[str, _Families], progress: bool
+    corpus: Corpus, programs: Drawn, places: Mapping[str, _Places], families: Mapping[str, _Families], progress: bool
 ) -> pd.DataFrame:
     """Rows of every family of measures, for every place (a space or the texts) and part."""
     rows = []

@@ -213,7 +213,7 @@ def training_pool(corpus: Corpus, reserved: np.ndarray, held_out: np.ndarray) ->
     return np.flatnonzero(usable[corpus.class_index] & ~held_out)
 
 
-def check_pool(pool: np.ndarray, num_train: int, detail: str) -> None:
+def check_pool(num_pool: int, num_train: int, detail: str) -> None:
     """Refuse to draw more training programs than there are.
 
     Raises
@@ -221,12 +221,10 @@ def check_pool(pool: np.ndarray, num_train: int, detail: str) -> None:
     SplitError
         With all counts.
     """
-    if not len(pool):
+    if not num_pool:
         raise SplitError(f"nothing is left to train on ({detail}): hold out or reserve less")
-    if not 0 < num_train <= len(pool):
-        raise SplitError(
-            f"{num_train:,} training programs asked of a pool of {len(pool):,} ({detail}): lower num_train"
-        )
+    if not 0 < num_train <= num_pool:
+        raise SplitError(f"{num_train:,} training programs asked of a pool of {num_pool:,} ({detail}): lower num_train")
 
 
 def choose_targets(corpus: Corpus, train: np.ndarray, pool: np.ndarray, policy: str) -> np.ndarray:

@@ -121,24 +121,22 @@ def support_split(
     if held.region.settings() != region.settings():
         raise SplitError(f"the mask is that of {held.region.describe()}, not of {region.describe()}: hold it out anew")
     held_out = held.inside
-    _check_region(region, held_out)
+    num_held = int(held_out.sum())
+    check_region(region, num_held, corpus)
     seed = settings["seed"]
     reserved = reserve_classes(corpus, settings["reserved"], seed)
     pool = training_pool(corpus, reserved, held_out)
-    check_pool(
-        pool,
-        len(pool) if settings["num_train"] is None else settings["num_train"],
-        f"{int(held_out.sum()):,} of {corpus.num_programs:,} programs are held out and "
-        f"{int(reserved.sum()):,} of {corpus.num_classes:,} classes reserved",
-    )
-    tests = _test_classes(corpus, reserved, held_out, is_semantic=region.space == SEMANTIC)
+    num_train = len(pool) if settings["num_train"] is None else settings["num_train"]
+    check_pool(len(pool), num_train, taken(corpus, num_held, reserved))
+    outside, inside = texts_per_class(corpus, ~held_out), texts_per_class(corpus, held_out)
+    tests = tested_classes(corpus, reserved, inside, outside, is_semantic=region.space == SEMANTIC)
     strata = None
     if settings["isolated"]:
         train, tests, strata = _isolated(corpus, spaces, region, pool, tests, settings)
     else:
         train = _drawn(corpus, spaces, pool, settings)
     pair = {name: tests[name] for name in ("id", "forced")}
-    texts = {"id": texts_per_class(corpus, ~held_out), "forced": corpus.multiplicity}
+    texts = {"id": outside, "forced": corpus.multiplicity}
     matched = matched_tests(corpus, pair, texts, seed, settings["match"], strata)
     tests = _at_most(tests | matched, settings["num_test"], seed)
     return Split(
@@ -161,13 +159,28 @@ def support_spaces(settings: dict[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*region.kinds, *regime_spaces(settings["regime"]), *other)))
 
 
-def _check_region(region: Region, held_out: np.ndarray) -> None:
-    if not held_out.any() or held_out.all():
-        where = "empty" if not held_out.any() else "the whole universe"
+def check_region(region: Region, num_held: int, corpus: Corpus) -> None:
+    """Refuse a region that holds out no program of a universe, or every one.
+
+    Raises
+    ------
+    SplitError
+        With the counts.
+    """
+    if num_held in (0, corpus.num_programs):
+        where = "the whole universe" if num_held else "empty"
         raise SplitError(
-            f"the region ({region.describe()}) is {where}: {int(held_out.sum()):,} of "
-            f"{len(held_out):,} programs; move its bounds"
+            f"the region ({region.describe()}) is {where}: {num_held:,} of "
+            f"{corpus.num_programs:,} programs; move its bounds"
         )
+
+
+def taken(corpus: Corpus, num_held: int, reserved: np.ndarray) -> str:
+    """What is not trained on, in words: programs held out, and classes of a mask (C,) reserved."""
+    return (
+        f"{num_held:,} of {corpus.num_programs:,} programs are held out and "
+        f"{int(reserved.sum()):,} of {corpus.num_classes:,} classes reserved"
+    )
 
 
 def _drawn(corpus: Corpus, spaces: Mapping[str, Space], pool: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
@@ -211,13 +224,24 @@ def _isolated(
     return pool[found.train], {name: pair[name][rows] for name, rows in found.tests.items()}, found.strata
 
 
-def _test_classes(
-    corpus: Corpus, reserved: np.ndarray, held_out: np.ndarray, *, is_semantic: bool
+def tested_classes(
+    corpus: Corpus, reserved: np.ndarray, inside: np.ndarray, outside: np.ndarray, *, is_semantic: bool
 ) -> dict[str, np.ndarray]:
-    outside, inside = texts_per_class(corpus, ~held_out) > 0, texts_per_class(corpus, held_out) > 0
-    tests = {"id": reserved & outside, "forced": inside & ~outside & corpus.is_task}
+    """Rows of the classes of every test set, before any is drawn or matched.
+
+    Parameters
+    ----------
+    corpus, reserved
+        The universe, and a mask (C,) of its reserved classes.
+    inside, outside
+        Texts of every class (C,) in the region and outside it.
+    is_semantic
+        Whether the region is one of classes, which leaves no open tests.
+    """
+    leaves, enters = outside > 0, inside > 0
+    tests = {"id": reserved & leaves, "forced": enters & ~leaves & corpus.is_task}
     if not is_semantic:
-        tests["open"] = reserved & outside & inside
+        tests["open"] = reserved & leaves & enters
     return {name: np.flatnonzero(mask) for name, mask in tests.items()}
 
 
