@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from synthlab.presets import ModelConfig, Preset, TrainingConfig, get_preset
     from synthlab.splits.regions import Region
     from synthlab.store import Store
+    from synthlab.study.redraw import redraw
     from synthlab.universe.corpus import Corpus, build_corpus, function_table
     from synthlab.universe.planning import Limits, plan_functions, plan_texts
     from synthlab.universe.sampling import PCFG, sample_programs
@@ -52,13 +53,14 @@ _HOME = {
     "enumerate_functions_on_disk": "universe.shards",
     "enumerate_texts": "universe.shards",
     "Region": "splits.regions",
+    "redraw": "study.redraw",
 }
 
 __all__ = [
     "PCFG", "PIECEWISE", "POLYNOMIAL", "RATIONAL", "Corpus", "Grammar", "Grid", "Lab", "Limits", "ModelConfig",
     "Operator", "Preset", "Program", "Region", "ShardedUniverse", "Store", "TrainingConfig", "build_corpus",
     "enumerate_functions_on_disk", "enumerate_texts", "function_table", "get_grammar", "get_preset", "parse",
-    "plan_functions", "plan_texts", "register", "sample_programs",
+    "plan_functions", "plan_texts", "redraw", "register", "sample_programs",
 ]  # fmt: skip
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -295,6 +297,32 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
+def _verdict(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.study.benchmark import json_rows
+    from synthlab.study.verdict import hold_verdict, verdict_settings
+
+    with _stoppable():
+        split, lab = _load_split(options, options.split)
+        model, training = verdict_settings(lab.preset, steps=options.steps, seed=options.seed)
+        spaces = lab.spaces_of(split.settings.get("spaces", ()))
+        found = hold_verdict(
+            lab.corpus, split, spaces, store=lab.store, model=model, training=training, tasks=options.tasks,
+            progress=not options.json,
+        )  # fmt: skip
+    tables = {name: json_rows(getattr(found, name)) for name in ("parts", "costs", "sizes")}
+    return {"verdict": str(found), "key": found.key, **tables}
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C; a process that a notebook starts may not even see the latter."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.notebook_runner import run_notebooks
 
@@ -320,6 +348,7 @@ _HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "shift": _shift,
     "train": _train,
     "evaluate": _evaluate,
+    "verdict": _verdict,
     "search": _one_program,
     **study_commands.HANDLERS,
     "run": _run,

@@ -20,6 +20,7 @@ The stages, in order:
   shift       measure how far the tests of a saved split are from its training
   train       train a transformer on a saved split
   evaluate    pass@1 and pass@k of a trained run on every test set
+  verdict     train a small model on a saved split, and let search compete at equal total cost
   search      find a program for given outputs without a model
   study       all runs of a preset, and the claims they test
   contest     model, search and both together on equal terms
@@ -187,6 +188,12 @@ def _add_learning_commands(commands: Any) -> None:
     command.add_argument("--grammatical", action="store_true", help="only tokens that can still become a program")
     command.add_argument("--seed", type=int, default=0, help="of the samples")
     command.add_argument("--k", type=int, nargs="+", default=[1], help="values of k, at most --samples")
+    command = _command(commands, "verdict", "train a small model on a saved split, test it, and let search compete")
+    _add_preset(command)
+    command.add_argument("split", help="name or key")
+    command.add_argument("--steps", type=int, default=None, help="of the training; those of the preset's short runs")
+    command.add_argument("--tasks", type=int, default=100, help="drawn of every test set")
+    command.add_argument("--seed", type=int, default=0, help="of the training and of the tasks")
 
 
 def _add_whole_commands(commands: Any) -> None:

@@ -1,8 +1,10 @@
 """The command line: one JSON object of documented keys, and one line on stderr for bad input."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,8 +23,8 @@ from synthlab.presets import ModelConfig, tuned_learning_rate
 from synthlab.store import Store
 
 STAGES = [
-    "enumerate", "sample", "embed", "split", "audit", "shift", "train", "evaluate", "search", "study", "tune", "export",
-    "score", "prompts", "predict", "run", "verify",
+    "enumerate", "sample", "embed", "split", "audit", "shift", "train", "evaluate", "verdict", "search", "study",
+    "tune", "export", "score", "prompts", "predict", "run", "verify",
 ]  # fmt: skip
 COMMANDS = [*STAGES, "parse", "same", "eval", "pqgram"]
 SMALL = ["--preset", "tiny", "--leaves", "3"]
@@ -373,6 +375,32 @@ def test_evaluate_says_what_is_solved_when_one_of_the_samples_is_submitted(ask, 
         assert 0 <= part["submitted"] <= part["pass_at_6"] <= 1
 
 
+def test_a_verdict_compares_model_and_search_and_is_reached_once(ask, filled):
+    arguments = ["verdict", "products", *SMALL, "--steps", 6, "--tasks", 5]
+    found = ask(*arguments)
+    assert set(found) == {"verdict", "key", "parts", "costs", "sizes"}
+    assert found["verdict"].startswith("Held out: root operator *. Model 16x1") and "Exploratory" in found["verdict"]
+    parts = pd.DataFrame(found["parts"])
+    assert set(parts["part"]) == {"id", "forced", "open", "matched_id", "matched_forced"}
+    assert parts["num_tasks"].max() == 5 and set(parts["kind"]) == {"model", "search"}
+    model, *_, search = found["costs"]
+    assert model["allowed_seconds"] is None and search["allowed_seconds"] == model["total_seconds"]
+    assert len(list((filled / "run").glob("16x1-*"))) == 1
+    assert ask(*arguments) == found  # seconds and all: loaded
+    assert ask(*arguments, "--seed", 1)["key"] != found["key"]
+    assert ask("verify")["passed"] is True
+
+
+def test_a_verdict_ends_on_sigterm_as_on_an_interrupt(filled, capsys, monkeypatch):
+    def asked_to_end(*arguments, **settings):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("synthlab.study.verdict.hold_verdict", asked_to_end)
+    assert main(["verdict", "products", *SMALL]) == 130
+    assert "run again to go on" in capsys.readouterr().err and signal.getsignal(signal.SIGTERM) is before
+
+
 def test_tune_measures_rates_and_variants(ask, empty, monkeypatch, small_preset):
     monkeypatch.setenv("SYNTHLAB_RESULTS", str(empty / "results"))
     models = (ModelConfig(width=8, layers=1, heads=2), ModelConfig(width=16, layers=1, heads=2))
@@ -525,6 +553,8 @@ BAD_STAGES = [
     ("split", *SMALL, "--region", "colour=red"), ("split", *SMALL, "--region", "share"), ("shift", "nobody"),
     ("split", *SMALL, "--kind", "compositional", "--category", "luck"), ("split", *SMALL, "--match", "luck"),
     ("split", *SMALL, "--cells", "hexagons"), ("split", *SMALL, "--concentration", "-1"),
+    ("verdict", "nobody"), ("verdict", "products", *SMALL, "--steps", "0"),
+    ("verdict", "products", *SMALL, "--tasks", "0"), ("verdict", "products", "--preset", "huge"),
     ("audit", "nobody"), ("evaluate", "nobody"), ("train", "--split", "nobody"), ("study", "huge"),
     ("train", "--split", "products", "--steps", "0"), ("train", "--split", "products", "--model", "big"),
     ("train", "--split", "products", "--learning-rate", "0"), ("train", "--split", "products", "--batch-size", "0"),
