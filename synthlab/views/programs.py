@@ -36,9 +36,7 @@ def outputs_heatmap(
 
 def program_tree(program: Program, title: str = "", subtitle: str = "") -> alt.LayerChart:
     """Drawing of a program as a tree: operators are circles, variables and constants are squares."""
-    width, _, nodes, edges = program.fold(
-        lambda token: (1, 0.5, [(0.5, 0, program.grammar.tokens[token], "leaf")], []), _place_operands
-    )
+    width, nodes, edges = place_nodes(program)
     table = pd.DataFrame(nodes, columns=["x", "depth", "token", "kind"])
     links = pd.DataFrame(edges, columns=["x", "depth", "x2", "depth2"])
     depth = int(table["depth"].max())
@@ -62,6 +60,22 @@ def program_tree(program: Program, title: str = "", subtitle: str = "") -> alt.L
     drawn = [lines, marks, text] if len(links) else [marks, text]
     size = {"width": max(120, 64 * width), "height": 70 * (depth + 1)}
     return theme.layers(*drawn, title=heading, view=alt.ViewBackground(stroke=None), **size)
+
+
+def place_nodes(
+    program: Program,
+) -> tuple[int, list[tuple[float, int, str, str]], list[tuple[float, int, float, int]]]:
+    """Where the nodes of a tree are drawn, in units of a leaf's width and of a level's height.
+
+    Returns
+    -------
+    tuple
+        Width; nodes as (x, depth, token, "operator" or "leaf"); edges as (x, depth, x2, depth2).
+    """
+    width, _, nodes, edges = program.fold(
+        lambda token: (1, 0.5, [(0.5, 0, program.grammar.tokens[token], "leaf")], []), _place_operands
+    )
+    return width, nodes, edges
 
 
 def _place_operands(operator: Operator, below: Sequence[Any]) -> Any:

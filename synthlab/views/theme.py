@@ -40,6 +40,7 @@ PARTS = {
     "matched_forced": (PURPLE, "triangle-right"),
 }
 STATUS_COLORS = (GREEN, SKY, ORANGE, PURPLE, YELLOW, GREY)
+_FIXED = PARTS | {name: (STATUS_COLORS[k], SHAPES[k]) for k, name in enumerate(STATUSES)}
 TITLES = {"class_size": "programs per function", "root": "root", "part": "part of the split", "leaves": "leaves"}
 FONT = "Helvetica Neue, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 
@@ -131,7 +132,7 @@ def styles(values: pd.Series) -> list[tuple[str, str, str, list[int]]]:
     """(category, colour, shape, dash) of every category."""
     found = []
     for number, name in enumerate(order(values)):
-        kept = PARTS.get(name, (COLORS[number % len(COLORS)], SHAPES[number % len(SHAPES)]))
+        kept = _FIXED.get(name, (COLORS[number % len(COLORS)], SHAPES[number % len(SHAPES)]))
         found.append((name, *kept, list(DASHES[number % len(DASHES)])))
     return found
 

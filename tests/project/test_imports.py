@@ -97,29 +97,30 @@ def test_learning_is_where_torch_lives() -> None:
 
 @dataclass(frozen=True)
 class Import:
-    """One import of a part of synthlab: which, where, and whether it runs when the module is loaded."""
+    """One import of a part of synthlab: which, where, whether it runs when the module is loaded, or never."""
 
     part: str
     line: int
     eager: bool
+    for_types: bool = False
 
 
 def imports(source: str, module: str, is_package: bool) -> Iterator[Import]:
     """Imports of synthlab anywhere in a file, including ``importlib.import_module("synthlab...")``."""
     package = module.split(".") if is_package else module.split(".")[:-1]
-    for node, eager in _walk(ast.parse(source), True):
+    for node, eager, for_types in _walk(ast.parse(source), True, False):
         for name in _imported(node, package):
             parts = name.split(".")
             if parts[0] == "synthlab" and len(parts) > 1:
-                yield Import(parts[1], node.lineno, eager)
+                yield Import(parts[1], node.lineno, eager, for_types)
 
 
-def _walk(node: ast.AST, eager: bool) -> Iterator[tuple[ast.AST, bool]]:
-    yield node, eager
+def _walk(node: ast.AST, eager: bool, for_types: bool) -> Iterator[tuple[ast.AST, bool, bool]]:
+    yield node, eager, for_types
     lazy = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
     for child in ast.iter_child_nodes(node):
         typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and child in node.body
-        yield from _walk(child, eager and not lazy and not typing_only)
+        yield from _walk(child, eager and not lazy and not typing_only, for_types or typing_only)
 
 
 def _imported(node: ast.AST, package: list[str]) -> list[str]:
@@ -149,7 +150,7 @@ def violation(importer: str, found: Import) -> str | None:
         return f"{where}, which stands above the stages"
     if STAGES.index(found.part) > STAGES.index(importer):
         return f"{where}, which stands below it"
-    if found.part == "learning" and (importer != "study" or found.eager):
+    if found.part == "learning" and not found.for_types and (importer != "study" or found.eager):
         return f"{where}: only a function of study may"
     return None
 
@@ -197,6 +198,8 @@ def test_every_folder_is_a_stage() -> None:
         ("lab", "def f():\n    from synthlab.learning.training import train", False),
         ("lab", "if TYPE_CHECKING:\n    from synthlab.learning.training import Run", False),
         ("study", "from synthlab.lab import Lab", True),
+        ("views", "if TYPE_CHECKING:\n    from synthlab.learning.training import Run", False),
+        ("views", "def f():\n    from synthlab.learning.training import Run", True),
         ("views", "from synthlab.helpers import x", True),
     ],
 )

@@ -1,0 +1,386 @@
+"""An interactive panel in which a split is designed by looking at both spaces.
+
+Controls and a brush define a held-out region; counts, sizes, shift and examples of every part follow in
+milliseconds, from a `Preview`. The split itself is drawn when it is asked for. Regions are rules, boxes on
+SVD/PCA axes, or cells of a space, so the lines of Python that the panel prints draw the same split anywhere:
+UMAP's coordinates decide nothing, and a brush on a UMAP map holds out the cells that lie under it.
+
+Maps are Altair's, through `JupyterChart`: of the widgets that work offline and without a GPU it is the one that
+answers a drag over 20,000 points within a second; what lies beyond those is a raster. jupyter-scatter draws
+millions of points where a GPU does, and is the optional ``drawer="scatter"``.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import ipywidgets as W
+import numpy as np
+import pandas as pd
+
+from synthlab.errors import ConfigurationError, SplitError
+from synthlab.language.measure import smallest_size
+from synthlab.spaces.projection import Projection
+from synthlab.spaces.space import SYNTACTIC, Space
+from synthlab.splits.audit import audit_corpus
+from synthlab.splits.density import density_split
+from synthlab.splits.preview import Preview, SplitParts
+from synthlab.splits.regions import Region
+from synthlab.splits.shift import shift_report
+from synthlab.splits.split import Split
+from synthlab.splits.support import support_split
+from synthlab.store import Store, project_root
+from synthlab.study.redraw import redrawing_lines
+from synthlab.universe.corpus import Corpus
+from synthlab.views.explorer import summary
+from synthlab.views.explorer.brush import Brush
+from synthlab.views.explorer.card import program_card
+from synthlab.views.explorer.controls import (
+    AXES_VIEW,
+    BRUSH,
+    DRAW_CONTROLS,
+    HOLDS_OUT,
+    REGION_CONTROLS,
+    UMAP_VIEW,
+    Controls,
+)
+from synthlab.views.explorer.formula import FormulaPanel
+from synthlab.views.explorer.layout import arranged, busy, buttons
+from synthlab.views.explorer.live import Latest, guarded, preformatted, show_panel
+from synthlab.views.explorer.pair import Brushed, MapPair
+from synthlab.views.explorer.scatter import ScatterMap
+from synthlab.views.explorer.sizes import SizeBars
+from synthlab.views.explorer.verdict import VerdictPanel
+from synthlab.views.export import save_chart
+
+if TYPE_CHECKING:
+    from synthlab.learning.run import Run
+
+REPORT_SAMPLE = 2000
+"""Programs of each part that the slow measures of shift compare."""
+_TEXTS = ("error", "code", "marked", "card")
+_TABLES = ("summary", "shift", "examples")
+
+
+class SplitExplorer:
+    """Panel for designing a split; the last expression of a cell shows it.
+
+    Parameters
+    ----------
+    corpus, spaces
+        The universe, and its spaces by kind.
+    projections
+        A UMAP map of each; without, the maps show axes, and UMAP's are drawn when they are asked for.
+    store
+        Where `Save split` puts the split; the default store if None.
+    results
+        Outcome of a run by class (`learning.evaluation.evaluate_run`), for the colour ``pass@1``.
+    run
+        A trained model, for its answer to a typed formula.
+    preset
+        Name of the settings that say what `Brush to verdict` trains.
+    drawer
+        Of the maps, see `pair.DRAWERS`.
+    figures
+        Where `Export` writes pictures; ``build/figures`` by default.
+
+    Attributes
+    ----------
+    region
+        The held-out region that the controls describe; None while they describe none.
+    parts
+        What the parts of the split hold; None while the controls describe no valid split.
+    controls
+        The widgets by name.
+    milliseconds
+        What the last change took in Python.
+    """
+
+    def __init__(
+        self, corpus: Corpus, spaces: Mapping[str, Space], projections: Mapping[str, Projection] | None = None,
+        store: Store | None = None, *, results: pd.DataFrame | None = None, run: Run | None = None,
+        preset: str = "quick", drawer: str = "altair", figures: Path | str | None = None,
+    ) -> None:  # fmt: skip
+        self.corpus, self.spaces, self.store = corpus, dict(spaces), store or Store()
+        self.figures = Path(figures) if figures else project_root() / "build" / "figures"
+        self.region: Region | None = None
+        self.parts: SplitParts | None = None
+        self.milliseconds = 0.0
+        self._settings: dict[str, Any] = {}
+        self._split: Split | None = None
+        self._preview = Preview(corpus, self.spaces)
+        self.maps = MapPair(corpus, self.spaces, projections, results, drawer)
+        views = (UMAP_VIEW, AXES_VIEW) if projections else (AXES_VIEW, UMAP_VIEW)
+        self.controls = Controls(corpus, self.spaces, views, self.maps.colors)
+        self.brush = Brush(self._preview, self.maps, self.controls)
+        self.name = W.Text(value="my-split", description="name", layout=W.Layout(width="320px"))
+        self.texts = {name: W.HTML(preformatted(name)) for name in _TEXTS}
+        self.texts |= {name: W.HTML(summary.table(name, "", (), ())) for name in _TABLES}
+        self.sizes = SizeBars(range(smallest_size(corpus.measure), corpus.max_size + 1), corpus.measure)
+        self.output = W.Output()
+        self.buttons = buttons()
+        self.formula = FormulaPanel(
+            corpus, self.spaces, split=lambda: self._split or self.parts, run=run, on_place=self._place
+        )
+        self.verdict = VerdictPanel(self.store, preset, self._saved_name)
+        self._redraw()
+        self._recompute()
+        self._connect()
+        self.widget = arranged(self)
+
+    @property
+    def brushed(self) -> Brushed | None:
+        """What is under the last brush, if anything."""
+        return self.brush.brushed
+
+    # ------------------------------------------------------------ the split
+
+    @property
+    def split(self) -> Split:
+        """The split that the controls describe; drawn on the first call after a change.
+
+        Raises
+        ------
+        SplitError
+            While they describe no valid split.
+        """
+        if self.parts is None:
+            raise SplitError("there is no split yet: mend the settings first")
+        if self._split is None:
+            self._split = self._drawn()
+        return self._split
+
+    def _drawn(self) -> Split:
+        if self.region is None:
+            return density_split(self.corpus, self.spaces, self._settings)
+        return support_split(self.corpus, self.spaces, self._settings, held=self._preview.held(self.region))
+
+    def save(self) -> str:
+        """Audit the split and store it under the name in the panel, which is returned.
+
+        Raises
+        ------
+        SplitError
+            If it leaks, or there is none.
+        """
+        split = self.split
+        audit_corpus(split, self.corpus).require()
+        self.store.name(split, self.name.value)
+        return self.name.value
+
+    def reproduce(self) -> str:
+        """Lines of Python that draw the current split without the panel.
+
+        Raises
+        ------
+        SplitError
+            While the controls describe no valid split.
+        """
+        return redrawing_lines(self.split, self.corpus, self.spaces)
+
+    def static(self) -> alt.VConcatChart:
+        """What the panel shows as a chart that needs no kernel, for export and for reading on a code host."""
+        title = f"Held out: {self.region.describe()}" if self.region else "Nothing is held out"
+        sizes = [self.sizes.static()] if self.parts else []
+        return alt.vconcat(self.maps.static(title), *sizes).resolve_scale(color="independent", shape="independent")
+
+    def export(self, folder: Path | str | None = None) -> list[Path]:
+        """Write the view as PNG, SVG and Vega-Lite, named as the split; returns the files."""
+        return save_chart(self.static(), folder or self.figures, self.name.value)
+
+    # ------------------------------------------------------------ showing it
+
+    def _ipython_display_(self) -> None:
+        show_panel(self.widget, self.static(), self.maps.maps.values())
+
+    # ------------------------------------------------------------ callbacks
+
+    def fail(self, message: str) -> None:
+        """Show an error in the panel, or none."""
+        self.texts["error"].value = preformatted("error", message)
+
+    def _connect(self) -> None:
+        for name in (*REGION_CONTROLS, *DRAW_CONTROLS):
+            self.controls[name].observe(self._changed, "value")
+        for name in ("view", "axis_i", "axis_j", "color"):
+            self.controls[name].observe(self._changed_view, "value")
+        for kind, live in self.maps.maps.items():
+            live.on_brush(Latest(functools.partial(self._brushed, kind)))
+            live.on_pick(functools.partial(self._pick, kind))
+            if isinstance(live, ScatterMap):
+                live.on_lasso(functools.partial(self._lassoed, kind))
+        handlers = {
+            "draw": self._draw, "measure": self._measure, "save": self._save, "export": self._export,
+            "zoom": self._zoom, "zoom_out": self._zoom_out,
+        }  # fmt: skip
+        for name, handler in handlers.items():
+            self.buttons[name].on_click(handler)
+
+    def _changed(self, change: Any) -> None:
+        if self.controls.quiet:
+            return
+        if change["owner"] in (self.controls["interval_i"], self.controls["interval_j"]):
+            self._move_interval()
+        elif change["owner"] is self.controls["brushed_space"]:
+            self.brush.span_intervals()
+        else:
+            self._recompute()
+
+    def _changed_view(self, _change: Any) -> None:
+        self._redraw()
+
+    @guarded
+    def _recompute(self) -> None:
+        start = time.perf_counter()
+        self.controls.show()
+        self.region = self.parts = self._split = None  # when this fails, the last split must not pass for this one
+        try:
+            self.region = self.controls.region(self.brush.region)
+            self._settings = self.controls.settings(self.region)
+            self.parts = self._parts()
+        except Exception as error:
+            self._show(problem=str(error))
+            raise
+        self._show()
+        self.milliseconds = 1000 * (time.perf_counter() - start)
+
+    def _parts(self) -> SplitParts:
+        share, seed = self._settings["reserved"], self._settings["seed"]
+        if self.region is not None:
+            parts = self._preview.parts(self.region, reserved=share, seed=seed)
+        else:
+            parts = self._preview.undivided(reserved=share, seed=seed)
+        num_train = self._settings["num_train"] or 0
+        if num_train > parts.num_pool:
+            raise SplitError(
+                f"{num_train:,} training programs asked of a pool of {parts.num_pool:,}: ask for fewer, hold out less, "
+                "or reserve fewer"
+            )
+        return parts
+
+    @guarded
+    def _redraw(self) -> None:
+        self.controls.show()
+        axes = self.controls.value("axis_i"), self.controls.value("axis_j")
+        self.maps.draw(self.controls.value("view"), axes, self.controls.value("color"))
+        self.brush.span_intervals()
+        self.maps.paint(self.parts)
+
+    @guarded
+    def _brushed(self, kind: str, bounds: dict[str, tuple[float, float]]) -> None:
+        self._look_at(self.maps.brushed(kind, bounds), holds_out=self.controls.value("brushing") == HOLDS_OUT)
+
+    @guarded
+    def _lassoed(self, kind: str, rows: np.ndarray) -> None:
+        brushed = self.maps.lassoed(kind, rows)
+        self._look_at(brushed, holds_out=self.controls.value("brushing") == HOLDS_OUT)
+
+    @guarded
+    def _move_interval(self) -> None:
+        self._look_at(self.brush.of_intervals(), holds_out=True)
+
+    def _look_at(self, brushed: Brushed | None, *, holds_out: bool) -> None:
+        start = time.perf_counter()
+        self.brush.look_at(brushed)
+        self._show_brush()
+        if brushed is not None and holds_out:
+            self._hold_out(brushed)
+        self.milliseconds = 1000 * (time.perf_counter() - start)
+
+    def _hold_out(self, brushed: Brushed) -> None:
+        self.brush.hold_out(brushed)
+        self._show_brush()
+        if self.controls.value("rule") == BRUSH:
+            self._recompute()
+        else:
+            self.controls["rule"].value = BRUSH  # recomputes
+
+    def _show_brush(self) -> None:
+        text = summary.marked(self.corpus, self.brush.brushed, self.brush.fit)
+        self.texts["marked"].value = preformatted("marked", text)
+
+    @guarded
+    def _pick(self, kind: str, row: int) -> None:
+        program_id = row if kind == SYNTACTIC else int(self.corpus.class_id[row])
+        card = program_card(self.corpus, self.spaces, program_id, split=self._split or self.parts)
+        self.texts["card"].value = f'<div id="card">{card}</div>'
+
+    @guarded
+    def _zoom(self, _button: Any) -> None:
+        brushed = [live for live in self.maps.maps.values() if live.bounds]
+        if not brushed:
+            raise ConfigurationError("nothing to zoom to: drag over a map first")
+        for live in brushed:
+            live.zoom_to(live.bounds)
+        self.maps.paint(self.parts)
+
+    @guarded
+    def _zoom_out(self, _button: Any) -> None:
+        for live in self.maps.maps.values():
+            live.zoom_out()
+        self.maps.paint(self.parts)
+
+    @guarded
+    def _draw(self, _button: Any) -> None:
+        with busy(self.buttons["draw"]):
+            split = self.split
+            self._show_numbers()
+            table = split.histogram(self.corpus)
+            bars = {str(part): rows["items"].to_numpy() for part, rows in table.groupby("part")}
+            self.sizes.update({part: np.append(np.zeros(self.sizes.sizes.start), row) for part, row in bars.items()})
+
+    @guarded
+    def _measure(self, _button: Any) -> None:
+        with busy(self.buttons["measure"]), self.output:
+            self.output.clear_output()
+            report = shift_report(self.split, self.corpus, self.spaces, sample=REPORT_SAMPLE)
+            caption = f"How far from training? ({REPORT_SAMPLE:,} items a part)"
+            self.texts["shift"].value = summary.shift(report, caption)
+
+    @guarded
+    def _save(self, _button: Any = None) -> None:
+        with busy(self.buttons["save"]):
+            name = self.save()
+            self._show_numbers()
+            self.texts["code"].value = preformatted("code", f"# saved as {name!r}; no leaks found\n{self.reproduce()}")
+
+    @guarded
+    def _export(self, _button: Any = None) -> None:
+        with busy(self.buttons["export"]):
+            paths = self.export()
+            self.texts["code"].value = preformatted("code", "\n".join(f"wrote {path}" for path in paths))
+
+    def _saved_name(self) -> str:
+        """Save the split for whoever works on it by name."""
+        name = self.save()
+        self._show_numbers()
+        return name
+
+    def _place(self, kind: str, coordinates: np.ndarray, _nearest: np.ndarray, _distances: np.ndarray) -> None:
+        self.maps.star(kind, coordinates)
+
+    # ------------------------------------------------------------ what is shown
+
+    def _show(self, problem: str = "") -> None:
+        self.maps.paint(self.parts)
+        self.texts["code"].value = preformatted("code")
+        if self.parts is None:
+            self.texts["summary"].value = preformatted("summary", f"no split: {problem}")
+            self.texts["examples"].value = self.texts["shift"].value = ""
+            self.sizes.clear()
+            return
+        self._show_numbers()
+        self.texts["examples"].value = summary.examples(self.corpus, self.parts)
+        self.texts["shift"].value = summary.shift(self.parts.shift(), "How far from training? (a small sample)")
+        self.sizes.update(self.parts.sizes())
+
+    def _show_numbers(self) -> None:
+        assert self.parts is not None
+        describes = self.region.describe() if self.region else ""
+        num_train = self._settings["num_train"]
+        self.texts["summary"].value = summary.counts(self.corpus, self.parts, self._split, num_train, describes)
