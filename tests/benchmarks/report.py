@@ -17,7 +17,8 @@ def table(results: Results, output: Path = Path("build", "bench.json")) -> str:
     """The sections that were measured, one below the other."""
     lines = [*_machine(results)]
     sections = (
-        _functions, _alone, _predictions, _texts, _evaluation, _spaces, _maps, _shift, _mcd, _search, _learning,
+        _functions, _alone, _predictions, _texts, _evaluation, _spaces, _maps, _shift, _mcd, _explorer, _search,
+        _learning,
     )  # fmt: skip
     for section in sections:
         part = list(section(results))
@@ -206,6 +207,20 @@ def _mcd(results: Results) -> Iterator[str]:
         for name, found in row["divergence"].items():
             memory = f"{row['peak_mib']:,.0f} MiB" if name == "search" else ""
             yield _line(f"  {name}", times.get(name, ""), memory, f"{found['atom']:.4f}", f"{found['compound']:.3f}")
+
+
+def _explorer(results: Results) -> Iterator[str]:
+    if "explorer" not in results:
+        return
+    yield _line("EXPLORER, a change in Python", "a rule", "brush: cells", "brush: box", "first brush", "opening")
+    for r in results["explorer"]["python"]:
+        times = (_seconds(r[name]["median_s"]) for name in ("rule", "cells", "box"))
+        once = (_seconds(r[name]) for name in ("first_brush_s", "opened_s"))
+        yield _line(f"  {r['programs']:,} programs, {r['drawn']:,} drawn", *times, *once)
+    for r in results["explorer"]["page"]:
+        choice, brush = (_seconds(r[name]["median_s"]) for name in ("choice", "brush"))
+        yield _line(f"  {r['programs']:,} programs, seen in Chromium", choice, brush)
+    yield from (f"  not measured, because not found: {name}" for name in results["explorer"]["left_out"])
 
 
 # ---------------------------------------------------------------- search

@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path += [str(Path(__file__).resolve().parents[k]) for k in (1, 2)]  # `benchmarks`, and synthlab uninstalled
 
-from benchmarks import enumeration, evaluation, maps, mcd, measure, report, search, shift, spaces, texts
+from benchmarks import enumeration, evaluation, explorer, maps, mcd, measure, report, search, shift, spaces, texts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,6 +81,10 @@ class Sizes:
     """Leaves, items on either side, and permutations."""
     mcd: tuple[int, int, int, int] = (5, 100_000, 4, 20_000)
     """Leaves and programs of the search, and of its comparison with the published greedy algorithm."""
+    explorer: tuple[int, tuple[int, ...], tuple[int, ...]] = (
+        5, (20_000, 100_000, 1_000_000, 4_000_000), (20_000, 100_000, 1_000_000),
+    )  # fmt: skip
+    """Leaves of the universe, and how many of its programs are shown without a browser and in one."""
     search: Search = Search()
     learning_cpu: Learning = Learning(
         leaves=4, programs=20_000, cases=(("64x2", 128, 50, False), ("64x2", 128, 50, True), ("256x6", 128, 3, False)),
@@ -103,6 +107,7 @@ QUICK = Sizes(
     plain_leaves=4, alone_leaves=(5,), text_leaves=3, numbering_leaves=(5,), numbered=1_000, sampled_leaves=40,
     sampled=100, evaluations=((5, 500, 64), (7, 20, 256)), subset=20, table_bytes=1 << 22, copied_bytes=1 << 20,
     maps=((300, 100, 0),), shift=(3, 20, 9), mcd=(4, 2_000, 3, 1_500),
+    explorer=(3, (1_000,), ()),
     search=Search((("polynomial", 4, 8), ("rational", 3, 0)), (6, 10), (4, 9, 2), (4, 8), (4, 5)),
     learning_cpu=_TINY, learning_cuda=replace(_TINY, cases=(("8x1", 32, 10, True),)),
 )  # fmt: skip
@@ -125,6 +130,7 @@ def steps(sizes: Sizes, repeats: int) -> dict[str, Callable[[], Any]]:
         "maps": lambda: maps.bench_maps(sizes.text_leaves, sizes.maps),
         "shift": lambda: shift.bench_shift(repeats, *sizes.shift),
         "mcd": lambda: mcd.bench_mcd(repeats, *sizes.mcd),
+        "explorer": lambda: explorer.bench_explorer(repeats, *sizes.explorer),
         "search": lambda: search.bench_search(repeats, **asdict(sizes.search)),
         "learning": lambda: measure.in_process(
             "learning.measured", repeats=repeats, cpu=asdict(sizes.learning_cpu), cuda=asdict(sizes.learning_cuda)

@@ -29,7 +29,8 @@ from synthlab.universe.corpus import Corpus
 RATIOS = {"ratio", "ratio_with_preparation", "without_rules_ratio"}
 SECTIONS = {
     "machine", "repeats", "load", "memory", "functions", "functions_alone", "texts", "streaming", "numbering",
-    "sampling", "evaluation", "spaces", "maps", "shift", "mcd", "search", "learning",
+    "sampling", "evaluation", "spaces", "maps", "shift", "mcd", "explorer",
+    "search", "learning",
 }  # fmt: skip
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from tqdm.auto import tqdm
 
-from synthlab.splits.brushing import BrushFit, box_under, cells_under, fit_of
+from synthlab.splits.brushing import NUM_CELLS, BrushFit, box_under, cells_under, fit_of
 from synthlab.splits.preview import Preview
 from synthlab.splits.regions import Region
 from synthlab.views.explorer.controls import Controls
 from synthlab.views.explorer.pair import Brushed, MapPair
 
 _SIDES = ("i", "j")
+_LARGE = 500_000  # programs whose cells take seconds
 
 
 class Brush:
@@ -36,6 +38,13 @@ class Brush:
         self.brushed: Brushed | None = None
         self.region: Region | None = None
         self.fit: BrushFit | None = None
+
+    def warm_up(self) -> None:
+        """Cut every space into the cells that a brush on a UMAP map means, so that the first one need not wait."""
+        seed = self.controls.value("seed")
+        small = self.preview.corpus.num_programs < _LARGE
+        for name in tqdm(self.maps.spaces, desc="cells of the spaces", leave=False, disable=small):
+            self.preview.cluster_labels(name, min(NUM_CELLS, self.preview.num_places(name, seed)), seed)
 
     def look_at(self, brushed: Brushed | None) -> None:
         """Highlight what is brushed on both maps."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import altair as alt
 
-REDRAW = "finalize();"
-"""What Altair's script does with a chart that is replaced."""
+REDRAW = "{finalize();"
+"""What Altair's script does with a chart that is replaced; nothing else in the script reads so."""
 _FORGET = " model.off('change:_params'); model.off('change:_py_to_js_updates');"
 
 

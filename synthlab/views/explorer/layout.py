@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as W
 
 from synthlab.views.explorer.controls import HEADS
+from synthlab.views.explorer.live import PANEL, ArrowKeys
 
 if TYPE_CHECKING:
     from synthlab.views.explorer.panel import SplitExplorer
@@ -59,4 +60,6 @@ def arranged(panel: SplitExplorer) -> W.VBox:
     )
     below = W.HBox([panel.sizes.widget, numbers], layout=fixed)
     said = panel.texts["error"], panel.texts["code"]
-    return W.VBox([W.HBox(columns, layout=fixed), *said, panel.maps.widget, below, tabs])
+    box = W.VBox([W.HBox(columns, layout=fixed), *said, panel.maps.widget, below, tabs, ArrowKeys()])
+    box.add_class(PANEL)
+    return box

@@ -8,7 +8,10 @@ import html
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import anywidget
+
 from synthlab.errors import SynthlabError
+from synthlab.views import theme
 
 INK, MUTED, ALERT = (
     "var(--jp-ui-font-color1, #222)",
@@ -16,6 +19,8 @@ INK, MUTED, ALERT = (
     "var(--jp-error-color1, #B3261E)",
 )
 """Colours that follow JupyterLab's theme."""
+PANEL = "synthlab-panel"
+"""CSS class of the box around a panel."""
 _STYLES = {
     "error": f"color: {ALERT}; white-space: pre-wrap; margin: 2px 0",
     "": f"color: {INK}; white-space: pre-wrap; margin: 2px 0; line-height: 1.4",
@@ -57,7 +62,8 @@ def show_panel(widget: Any, picture: Any, maps: Iterable[Any]) -> None:
     from IPython.display import display
 
     display(widget)
-    pictures = [display(picture, display_id=True)]
+    bundle, metadata = theme.png_bundle(picture.to_dict())  # whatever the renderer: others ask a network
+    pictures = [display(bundle, metadata=metadata, raw=True, display_id=True)]
 
     def take_away(_change: Any) -> None:
         if pictures:
@@ -65,6 +71,27 @@ def show_panel(widget: Any, picture: Any, maps: Iterable[Any]) -> None:
 
     for drawn in maps:
         drawn.on_shown(take_away)
+
+
+class ArrowKeys(anywidget.AnyWidget):
+    """Leaves the arrow keys to the controls of a panel: JupyterLab would move on to another cell.
+
+    It shows nothing, and acts on the innermost box of the CSS class `PANEL` that it lies in.
+    """
+
+    _esm = f"""
+    export default {{
+        render({{ el }}) {{
+            const listen = () => {{
+                if (!el.isConnected) {{ requestAnimationFrame(listen); return; }}
+                el.closest(".{PANEL}")?.addEventListener("keydown", event => {{
+                    if (event.key.startsWith("Arrow")) event.stopPropagation();
+                }});
+            }};
+            listen();
+        }}
+    }};
+    """
 
 
 class Latest:

@@ -6,6 +6,7 @@ the star change without a redraw and without losing the brush. A map knows nothi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -231,6 +232,11 @@ class LiveMap:
         """Set a star at a place, in the units of the axes; None, or a place that is no number, removes it."""
         place = [] if x is None or y is None else [float(x), float(y)]
         self._set("star", place if np.isfinite(place).all() else [])
+
+    def at_once(self) -> contextlib.AbstractContextManager[None]:
+        """Tell the browser of all changes within the context in one message, so that it draws once."""
+        hold: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        return hold if self.live is None else self.live.hold_sync()
 
     # ------------------------------------------------------------ what the user does
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,6 +134,14 @@ class MapPair:
         return table
 
     # ------------------------------------------------------------ colours, highlights, stars
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Tell the browser of all changes to a map in one message, after whatever else changes meanwhile."""
+        with contextlib.ExitStack() as stack:
+            for live in self.maps.values():
+                stack.enter_context(live.at_once())
+            yield
 
     def paint(self, parts: SplitParts | None) -> None:
         """Colour the points by their part of a split; all are unused without one."""

@@ -130,8 +130,11 @@ class SplitExplorer:
         self.verdict = VerdictPanel(self.store, preset, self._saved_name)
         self._redraw()
         self._recompute()
+        self.brush.warm_up()
         self._connect()
         self.widget = arranged(self)
+        if self.name.value in self.store.names(Split.stage):  # its verdict may be under way, or done
+            self.verdict.attach(self.name.value)
 
     @property
     def brushed(self) -> Brushed | None:
@@ -246,7 +249,8 @@ class SplitExplorer:
         except Exception as error:
             self._show(problem=str(error))
             raise
-        self._show()
+        with self.maps.at_once():
+            self._show()
         self.milliseconds = 1000 * (time.perf_counter() - start)
 
     def _parts(self) -> SplitParts:
@@ -269,7 +273,7 @@ class SplitExplorer:
         axes = self.controls.value("axis_i"), self.controls.value("axis_j")
         self.maps.draw(self.controls.value("view"), axes, self.controls.value("color"))
         self.brush.span_intervals()
-        self.maps.paint(self.parts)
+        self._repaint()
 
     @guarded
     def _brushed(self, kind: str, bounds: dict[str, tuple[float, float]]) -> None:
@@ -286,10 +290,11 @@ class SplitExplorer:
 
     def _look_at(self, brushed: Brushed | None, *, holds_out: bool) -> None:
         start = time.perf_counter()
-        self.brush.look_at(brushed)
-        self._show_brush()
-        if brushed is not None and holds_out:
-            self._hold_out(brushed)
+        with self.maps.at_once():  # the counts arrive before the browser is busy with the maps
+            self.brush.look_at(brushed)
+            self._show_brush()
+            if brushed is not None and holds_out:
+                self._hold_out(brushed)
         self.milliseconds = 1000 * (time.perf_counter() - start)
 
     def _hold_out(self, brushed: Brushed) -> None:
@@ -317,12 +322,18 @@ class SplitExplorer:
             raise ConfigurationError("nothing to zoom to: drag over a map first")
         for live in brushed:
             live.zoom_to(live.bounds)
-        self.maps.paint(self.parts)
+        self._repaint()
 
     @guarded
     def _zoom_out(self, _button: Any) -> None:
         for live in self.maps.maps.values():
             live.zoom_out()
+        self._repaint()
+
+    def _repaint(self) -> None:
+        """Colour maps that were drawn anew, on which nothing is brushed."""
+        self.brush.look_at(None)
+        self._show_brush()
         self.maps.paint(self.parts)
 
     @guarded
@@ -345,9 +356,9 @@ class SplitExplorer:
     @guarded
     def _save(self, _button: Any = None) -> None:
         with busy(self.buttons["save"]):
-            name = self.save()
-            self._show_numbers()
+            name = self._saved_name()
             self.texts["code"].value = preformatted("code", f"# saved as {name!r}; no leaks found\n{self.reproduce()}")
+            self.verdict.attach(name)
 
     @guarded
     def _export(self, _button: Any = None) -> None:

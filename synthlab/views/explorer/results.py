@@ -28,7 +28,7 @@ from synthlab.views.explorer.chart_widget import ChartWidget
 from synthlab.views.explorer.controls import AXES_VIEW, UMAP_VIEW
 from synthlab.views.explorer.failures import FailureList
 from synthlab.views.explorer.formula import status_text
-from synthlab.views.explorer.live import INK, guarded, preformatted, show_panel
+from synthlab.views.explorer.live import INK, PANEL, ArrowKeys, guarded, preformatted, show_panel
 from synthlab.views.explorer.maps import LiveMap, MapPoints
 
 if TYPE_CHECKING:
@@ -280,11 +280,12 @@ class ResultExplorer:
         box = W.VBox(
             [
                 W.HBox(list(self.controls.values())), self.texts["error"], self.texts["summary"], maps,
-                self.failures.widget, self.texts["chosen"], W.VBox([self.curves], layout=fixed),
+                self.failures.widget, self.texts["chosen"], W.VBox([self.curves], layout=fixed), ArrowKeys(),
             ],
             layout=fixed,
         )  # fmt: skip
         box.add_class("synthlab-results")
+        box.add_class(PANEL)
         return box
 
 

@@ -5,6 +5,7 @@ The optional extra ``scatter``; `maps.LiveMap` needs nothing else and is the def
 
 from __future__ import annotations
 
+import contextlib
 import html
 import importlib
 from collections.abc import Callable
@@ -177,6 +178,10 @@ class ScatterMap:
             self._scatter.annotations(lines)
 
     # ------------------------------------------------------------ what the user does
+
+    def at_once(self) -> contextlib.AbstractContextManager[None]:
+        """As `LiveMap.at_once`; changes are told one by one."""
+        return contextlib.nullcontext()
 
     def on_lasso(self, function: Callable[[np.ndarray], None]) -> None:
         """Call a function with the rows (m,), ascending, of every lasso that holds two points or more."""

@@ -253,6 +253,7 @@ def test_zooming_draws_what_is_under_the_brush_and_keeps_the_colours(panel):
     panel.buttons["zoom"].click()
     assert 0 < len(live.rows) < num
     assert np.array_equal(colours(panel, "semantic"), panel.parts.class_codes(live.rows))
+    assert panel.brushed is None and text(panel, "marked").strip() == ""
     panel.buttons["zoom_out"].click()
     assert len(live.rows) == num and np.array_equal(colours(panel, "semantic"), panel.parts.class_codes(live.rows))
 
@@ -359,6 +360,14 @@ def test_saving_audits_names_and_prints_lines_that_draw_the_same_split(panel, ru
     exec(panel.reproduce(), names)
     assert len(panel.reproduce().splitlines()) <= 3
     assert names["split"].key == panel.split.key and np.array_equal(names["split"].train, panel.split.train)
+
+
+def test_a_saved_split_finds_its_verdict_again(panel, universe, tmp_path):
+    assert "no verdict yet" not in panel.verdict.text.value
+    panel.buttons["save"].click()
+    assert "no verdict yet" in panel.verdict.text.value
+    again = SplitExplorer(*universe, Store(tmp_path))
+    assert "no verdict yet" in again.verdict.text.value
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "../up", ""])
