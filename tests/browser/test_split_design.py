@@ -207,7 +207,7 @@ def test_a_brush_becomes_a_verdict_beside_the_kernel(notebook):
     notebook.press("Brush to verdict")
     notebook.wait_for("verdict", "training the model")
     assert notebook.python("print(6 * 7)") == "42"  # the kernel is free meanwhile
-    said = notebook.wait_for("verdict", "exploratory", seconds=180)
+    said = notebook.wait_for("verdict", "Exploratory", seconds=180)
     notebook.page.wait_for_timeout(1000)
     notebook.screenshot("explorer-verdict")
     assert "search" in said
