@@ -67,7 +67,7 @@ def test_every_requirement_is_met_by_its_pin(requirement: Requirement) -> None:
 
 
 def test_the_extras_are_the_known_ones() -> None:
-    assert {"dev", "bench"} == EXTRAS
+    assert {"dev", "bench", "scatter"} == EXTRAS
 
 
 def test_the_project_does_not_pin_itself() -> None:

@@ -426,13 +426,13 @@ def test_it_displays_its_widget_and_a_picture_that_a_browser_takes_away(panel, m
         def update(self, content, raw):
             updates.append(content)
 
-    def display(thing, display_id=False):
+    def display(thing, display_id=False, raw=False, metadata=None):
         shown.append(thing)
         return Handle() if display_id else None
 
     monkeypatch.setattr("IPython.display.display", display)
     panel._ipython_display_()
-    assert shown[0] is panel.widget and isinstance(shown[1], alt.TopLevelMixin) and updates == []
+    assert shown[0] is panel.widget and shown[1]["image/png"].startswith(b"\x89PNG") and updates == []
     panel.maps.maps["semantic"].live.local_tz = "Europe/Berlin"  # what a browser reports when it draws the map
     panel.maps.maps["syntactic"].live.local_tz = "Europe/Berlin"
     assert updates == [{"text/plain": ""}]

@@ -169,7 +169,7 @@ def test_the_static_chart_shows_maps_and_curves(panel, tmp_path):
 
 def test_it_shows_its_widget_and_a_picture_below(panel, monkeypatch):
     shown = []
-    monkeypatch.setattr("IPython.display.display", lambda thing, display_id=False: shown.append(thing))
+    monkeypatch.setattr("IPython.display.display", lambda thing, **_: shown.append(thing))
     panel._ipython_display_()
     assert shown[0] is panel.widget and len(shown) == 2
     assert repr(panel).startswith("ResultExplorer(Run(") and panel.summary() in repr(panel)
