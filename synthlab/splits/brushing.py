@@ -6,7 +6,8 @@ elsewhere: the cells of the space that lie mostly under it are one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,7 +109,7 @@ def fit_of(preview: Preview, region: Region, space_name: str, drawn_rows: np.nda
 
 
 def box_under(space_name: str, bounds: Mapping[str, tuple[float, float]]) -> Region:
-    """The box of a space under a rectangle on some of its axes, rounded to four decimals.
+    """The box of a space under a rectangle on some of its axes, rounded outwards to four decimals.
 
     Parameters
     ----------
@@ -129,9 +130,14 @@ def box_under(space_name: str, bounds: Mapping[str, tuple[float, float]]) -> Reg
         raise ConfigurationError(
             f"{', '.join(bounds)}: a box needs axes of a space, such as {_AXIS}0; hold out the cells under the brush"
         )
-    ends = [sorted(round(float(end), _DIGITS) for end in pair) for pair in bounds.values()]
+    ends = [(_rounded(min(pair), math.floor), _rounded(max(pair), math.ceil)) for pair in bounds.values()]
     box = tuple((int(axis), low, high) for axis, (low, high) in zip(axes, ends, strict=True))
     return Region(space=space_name, rule="box", box=box)
+
+
+def _rounded(end: float, outwards: Callable[[float], int]) -> float:
+    """An end that leaves out nothing which the brush held."""
+    return round(outwards(round(float(end) * 10**_DIGITS, _DIGITS)) / 10**_DIGITS, _DIGITS)
 
 
 def _check_brushed(brushed: np.ndarray) -> None:

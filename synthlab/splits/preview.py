@@ -7,7 +7,7 @@ computed once, and a change of the region costs one pass over the programs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numba
@@ -50,6 +50,8 @@ class SplitParts:
         Texts of every class (C,) in the region and outside it.
     num_held
         Programs in the region.
+    isolated
+        Whether training, id and forced are to be resampled, which leaves no open tests; counts are those before it.
     """
 
     corpus: Corpus
@@ -59,6 +61,7 @@ class SplitParts:
     inside: np.ndarray
     outside: np.ndarray
     num_held: int
+    isolated: bool = False
 
     @cached_property
     def held_out(self) -> np.ndarray:
@@ -82,7 +85,7 @@ class SplitParts:
             return {TESTS[0]: np.flatnonzero(self.reserved)}
         is_semantic = self.held.region.space == SEMANTIC
         found = tested_classes(self.corpus, self.reserved, self.inside, self.outside, is_semantic=is_semantic)
-        return {name: found[name] for name in TESTS if name in found}
+        return {name: found[name] for name in TESTS if name in found and not (self.isolated and name == "open")}
 
     def rows(self, part: str) -> np.ndarray:
         """Class rows of a test part, ascending.
@@ -230,13 +233,15 @@ class Preview:
         """
         return self._space(space_name).num_places(seed)
 
-    def parts(self, region: Region, *, reserved: float = RESERVED_SHARE, seed: int = 0) -> SplitParts:
+    def parts(
+        self, region: Region, *, reserved: float = RESERVED_SHARE, seed: int = 0, isolated: bool = False
+    ) -> SplitParts:
         """Parts of the support split around a region.
 
         Parameters
         ----------
-        region, reserved, seed
-            As for `support_settings`.
+        region, reserved, seed, isolated
+            As for `support_settings`; what is isolated is resampled only when the split is drawn.
 
         Raises
         ------
@@ -245,10 +250,10 @@ class Preview:
         ConfigurationError
             For settings that `support_split` refuses.
         """
-        check_sizes(support_settings(region, reserved=reserved, seed=seed))
+        check_sizes(support_settings(region, reserved=reserved, seed=seed, isolated=isolated))
         held, inside, num_held = self._counted(region)
         check_region(region, num_held, self.corpus)
-        return self._divided(held, inside, num_held, self._reserved(reserved, seed))
+        return replace(self._divided(held, inside, num_held, self._reserved(reserved, seed)), isolated=isolated)
 
     def undivided(self, *, reserved: float = DENSITY_SHARE, seed: int = 0) -> SplitParts:
         """Parts of a split without a region: the pool of density splits, and the classes their tests are drawn from.

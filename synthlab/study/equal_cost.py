@@ -122,8 +122,8 @@ def training_seconds(run: Run) -> float:
 def model_answers(run: Run, tasks: Tasks, num_candidates: int, training_cpu: float = np.nan) -> list[Answers]:
     """What a model answers greedily, and the first of some likely candidates that is right on the grid.
 
-    The second is the fair opponent of search, which looks at the grid as well: the model's candidates are executed,
-    and one is submitted.
+    The second looks at the grid as search does: the model's candidates are executed, and one is submitted. It spends
+    more than the first, whose bill is all that search is allowed.
 
     Parameters
     ----------

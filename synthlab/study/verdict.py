@@ -20,7 +20,7 @@ import pandas as pd
 from synthlab.assessment.metrics import difference, estimate
 from synthlab.assessment.tasks import Tasks, tasks_of
 from synthlab.durable import exclusive
-from synthlab.errors import ConfigurationError
+from synthlab.errors import ConfigurationError, SplitError
 from synthlab.presets import NETWORKS, RUN_SCHEMA, ModelConfig, Preset, TrainingConfig
 from synthlab.spaces.space import Space
 from synthlab.splits.audit import audit_corpus
@@ -237,6 +237,8 @@ def _judged(
     corpus: Corpus, split: Split, run: Run, training_cpu: float, num: int, described: dict[str, Any], kept: Diary
 ) -> Verdict:
     drawn = draw_tasks(split, num, run.training.seed)
+    if not drawn:
+        raise SplitError("the split has no test tasks: draw it again")
     tasks = tasks_of(corpus, reduce(np.union1d, drawn.values()))
     kept.say(SOLVING, tasks=len(tasks))
     answers = model_answers(run, tasks, NUM_CANDIDATES, training_cpu)

@@ -30,7 +30,7 @@ class Brush:
     region
         The region that was brushed last; None before the first.
     fit
-        How well it agrees with the brush; None for a box, which agrees exactly.
+        How well it agrees with the brush; None for a box, which holds all of it.
     """
 
     def __init__(self, preview: Preview, maps: MapPair, controls: Controls) -> None:
@@ -59,7 +59,7 @@ class Brush:
         ConfigurationError
             If nothing is under the brush, or no cell lies mostly under it.
         """
-        kind = brushed.kind
+        kind, self.region = brushed.kind, None  # a brush that is refused does not leave the last one in force
         if brushed.bounds and all(name.startswith("axis_") for name in brushed.bounds):
             self.region = box_under(kind, brushed.bounds)
             self._follow(brushed)

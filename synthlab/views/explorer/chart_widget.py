@@ -27,6 +27,7 @@ class ChartWidget(alt.JupyterChart):
 
     def __init__(self, chart: Any, **embed_options: Any) -> None:
         alt.JupyterChart.enable_offline()
+        assert str(alt.JupyterChart._esm).count(REDRAW) == 1, "Altair's script reads otherwise: look at REDRAW"
         type(self)._esm = str(alt.JupyterChart._esm).replace(REDRAW, REDRAW + _FORGET, 1)  # copied by every new widget
         super().__init__(
             chart, debounce_wait=150, max_wait=False, embed_options={"renderer": "canvas", **embed_options}

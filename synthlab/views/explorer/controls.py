@@ -36,7 +36,6 @@ DRAW_CONTROLS = ("kind", "reserved", "num_train", "num_test", "seed", "regime", 
 VIEW_CONTROLS = ("view", "axis_i", "axis_j", "color", "brushing")
 HEADS = {"What is held out": REGION_CONTROLS, "How it is drawn": DRAW_CONTROLS, "View": VIEW_CONTROLS}
 """Columns of the panel."""
-_BRUSHED = ("brushed_space", "interval_i", "interval_j")
 _SUPPORT_ONLY = ("match",)
 _LABELS = {"description_width": "120px"}
 _LAYOUT = {"width": "320px"}

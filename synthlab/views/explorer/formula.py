@@ -209,8 +209,8 @@ class FormulaPanel:
         if self._model[0] is not run:
             self._model = run, loaded_model(run)
         table = answer_model(run, program, num=self.num_candidates, model=self._model[1])
-        is_other = split is not None and getattr(split, "key", run.split_key) != run.split_key
-        note = muted("It was trained on another split than the present one.") if is_other else ""
+        is_other = split is not None and getattr(split, "key", "") != run.split_key
+        note = muted("It was not trained on the present split, or that is not drawn yet.") if is_other else ""
         head = f"<h5>what the model {html.escape(run.label)} answers, from the grid outputs alone</h5>"
         return f"{head}{note}{html_table(map(_model_row, table.itertuples()))}"
 

@@ -49,6 +49,8 @@ class MapPoints:
     describe
         From rows (k,) to a table of k rows: program, leaves (or nodes or depth), root, class_size and further
         columns to colour by. It is asked for the drawn rows only.
+    total
+        Rows of the space that have a place in it, if a map knows places of some of them only.
     """
 
     rows: np.ndarray
@@ -59,6 +61,7 @@ class MapPoints:
     x_name: str
     y_name: str
     describe: Callable[[np.ndarray], pd.DataFrame]
+    total: int = 0
 
     @property
     def placed(self) -> np.ndarray:
@@ -120,6 +123,7 @@ class LiveMap:
         self.bounds: dict[str, tuple[float, float]] = {}
         self._params: dict[str, Any] = {"parts": "", "marks": "", "star": []}
         self._density, self._subtitle = "", ""
+        self._zoomed: Extent | None = None
         self._order = np.empty(0, dtype=np.float32)
         self._categories: dict[str, list[str]] = {}
         self._brushed: list[Callable[[dict[str, tuple[float, float]]], None]] = []
@@ -163,9 +167,13 @@ class LiveMap:
             self._params["parts"] = str(len(theme.REGION_PARTS) - 1) * len(rows)
         self._params["marks"] = ""
         self.points, self.color, self.rows, self.frame = points, color, rows, frame
-        self.extent = extent or points.extent()
+        self.extent, self._zoomed = extent or points.extent(), extent
         self._describe_sample(num_there, zoomed=extent is not None)
         self._show()
+
+    def recolor(self, color: str) -> None:
+        """Draw what is shown in other colours."""
+        self.draw(self._drawn_points(), color, self._zoomed)
 
     def static(self) -> alt.LayerChart:
         """The same picture without a kernel.
@@ -311,6 +319,8 @@ class LiveMap:
         unit = "programs" if self.kind == SYNTACTIC else "functions"
         self._density, where = "", " in view" if zoomed else ""
         self._subtitle = f"{num_there:,} {unit}{where}"
+        if points.total > len(points.rows) and not zoomed:
+            self._subtitle = f"{num_there:,} of {points.total:,} {unit}"
         if num_there > num_drawn:
             self._density = density_url(bin_counts(points.x, points.y, self.extent, _CELLS))
             self._subtitle = f"{num_drawn:,} of {num_there:,} {unit}{where} drawn; grey: all of them"

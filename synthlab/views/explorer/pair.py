@@ -74,6 +74,7 @@ class MapPair:
     ) -> None:  # fmt: skip
         self.corpus, self.spaces, self.projections = corpus, spaces, dict(projections or {})
         self.solved = _solved(corpus, results)
+        self._stars: dict[str, np.ndarray] = {}
         if drawer not in DRAWERS:
             raise ConfigurationError(f"unknown drawer {drawer!r}: choose from {', '.join(DRAWERS)}")
         self.maps: dict[str, Any] = {
@@ -102,6 +103,13 @@ class MapPair:
         points = {kind: self._points(kind, view, axes) for kind in self.maps}
         for kind, live in self.maps.items():
             live.draw(points[kind], color)
+            if kind in self._stars:  # at its place on the present axes
+                self.star(kind, self._stars[kind])
+
+    def recolor(self, color: str) -> None:
+        """Draw what both maps show in other colours."""
+        for live in self.maps.values():
+            live.recolor(color)
 
     def _points(self, kind: str, view: str, axes: tuple[int, int]) -> MapPoints:
         def describe(rows: np.ndarray) -> pd.DataFrame:
@@ -110,13 +118,15 @@ class MapPair:
         if view == UMAP_VIEW:
             projection = self._projection(kind)
             rows, (x, y), names = projection.rows, projection.xy.T, ("map_x", "map_y")
+            total = max(projection.num_rows, len(rows))
             titles = "UMAP 1 (no units)", "UMAP 2 (no units)"
         else:
             space, names = self.spaces[kind], (f"axis_{axes[0]}", f"axis_{axes[1]}")
             rows = np.flatnonzero(~np.isnan(space.coordinates[:, 0]))
             x, y = (space.axis(axis)[rows] for axis in axes)
+            total = len(rows)
             titles = f"axis {axes[0]}", f"axis {axes[1]}"
-        return MapPoints(rows, x, y, *titles, *names, describe)
+        return MapPoints(rows, x, y, *titles, *names, describe, total)
 
     def _projection(self, kind: str) -> Projection:
         if kind not in self.projections:
@@ -165,10 +175,10 @@ class MapPair:
 
     def lassoed(self, kind: str, rows: np.ndarray) -> Brushed | None:
         """What some chosen points of a map mean; None for no points."""
-        points = self.maps[kind].points
-        if not len(rows) or points is None:
+        if not len(rows):
             return None
-        return self._meant(kind, {}, points.rows, np.isin(points.rows, rows))
+        drawn = self.maps[kind].rows
+        return self._meant(kind, {}, drawn, np.isin(drawn, rows))
 
     def _meant(self, kind: str, bounds: dict[str, Any], rows: np.ndarray, inside: np.ndarray) -> Brushed:
         """The programs and classes that some rows of a map mean."""
@@ -196,7 +206,7 @@ class MapPair:
             else:
                 live.mark(brushed.classes[live.rows])
 
-    def star(self, kind: str, coordinates: np.ndarray) -> None:
+    def star(self, kind: str, coordinates: np.ndarray, *_near: np.ndarray) -> None:
         """Show where a program stands, none if it has no place: at its axes, or among its neighbours on a UMAP map.
 
         Parameters
@@ -204,6 +214,7 @@ class MapPair:
         kind, coordinates
             Which map, and the program's place in that space (axes,).
         """
+        self._stars[kind] = coordinates
         live = self.maps[kind]
         points = live.points
         if points is None or np.isnan(coordinates).any():

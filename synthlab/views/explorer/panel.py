@@ -23,7 +23,7 @@ import ipywidgets as W
 import numpy as np
 import pandas as pd
 
-from synthlab.errors import ConfigurationError, SplitError
+from synthlab.errors import ConfigurationError, SplitError, SynthlabError
 from synthlab.language.measure import smallest_size
 from synthlab.spaces.projection import Projection
 from synthlab.spaces.space import SYNTACTIC, Space
@@ -31,15 +31,13 @@ from synthlab.splits.audit import audit_corpus
 from synthlab.splits.density import density_split
 from synthlab.splits.preview import Preview, SplitParts
 from synthlab.splits.regions import Region
-from synthlab.splits.shift import shift_report
+from synthlab.splits.shift import fast_shift, shift_report
 from synthlab.splits.split import Split
 from synthlab.splits.support import support_split
 from synthlab.store import Store, project_root
 from synthlab.study.redraw import redrawing_lines
 from synthlab.universe.corpus import Corpus
-from synthlab.views.explorer import summary
 from synthlab.views.explorer.brush import Brush
-from synthlab.views.explorer.card import program_card
 from synthlab.views.explorer.controls import (
     AXES_VIEW,
     BRUSH,
@@ -51,10 +49,11 @@ from synthlab.views.explorer.controls import (
 )
 from synthlab.views.explorer.formula import FormulaPanel
 from synthlab.views.explorer.layout import arranged, busy, buttons
-from synthlab.views.explorer.live import Latest, guarded, preformatted, show_panel
+from synthlab.views.explorer.live import Latest, guarded, show_panel
 from synthlab.views.explorer.pair import Brushed, MapPair
 from synthlab.views.explorer.scatter import ScatterMap
 from synthlab.views.explorer.sizes import SizeBars
+from synthlab.views.explorer.texts import Texts
 from synthlab.views.explorer.verdict import VerdictPanel
 from synthlab.views.export import save_chart
 
@@ -63,8 +62,6 @@ if TYPE_CHECKING:
 
 REPORT_SAMPLE = 2000
 """Programs of each part that the slow measures of shift compare."""
-_TEXTS = ("error", "code", "marked", "card")
-_TABLES = ("summary", "shift", "examples")
 
 
 class SplitExplorer:
@@ -119,15 +116,12 @@ class SplitExplorer:
         self.controls = Controls(corpus, self.spaces, views, self.maps.colors)
         self.brush = Brush(self._preview, self.maps, self.controls)
         self.name = W.Text(value="my-split", description="name", layout=W.Layout(width="320px"))
-        self.texts = {name: W.HTML(preformatted(name)) for name in _TEXTS}
-        self.texts |= {name: W.HTML(summary.table(name, "", (), ())) for name in _TABLES}
+        self.texts = Texts(corpus, self.spaces)
         self.sizes = SizeBars(range(smallest_size(corpus.measure), corpus.max_size + 1), corpus.measure)
         self.output = W.Output()
         self.buttons = buttons()
-        self.formula = FormulaPanel(
-            corpus, self.spaces, split=lambda: self._split or self.parts, run=run, on_place=self._place
-        )
-        self.verdict = VerdictPanel(self.store, preset, self._saved_name)
+        self.formula = FormulaPanel(corpus, self.spaces, split=self._present, run=run, on_place=self.maps.star)
+        self.verdict = VerdictPanel(self.store, preset, self.save)
         self._redraw()
         self._recompute()
         self.brush.warm_up()
@@ -158,6 +152,10 @@ class SplitExplorer:
             self._split = self._drawn()
         return self._split
 
+    def _present(self) -> Split | SplitParts | None:
+        """The split as far as it is known."""
+        return self._split or self.parts
+
     def _drawn(self) -> Split:
         if self.region is None:
             return density_split(self.corpus, self.spaces, self._settings)
@@ -172,8 +170,11 @@ class SplitExplorer:
             If it leaks, or there is none.
         """
         split = self.split
-        audit_corpus(split, self.corpus).require()
+        audit_corpus(
+            split, self.corpus, {name: self.spaces[name] for name in split.settings.get("spaces", ())}
+        ).require()
         self.store.name(split, self.name.value)
+        self._show_drawn()
         return self.name.value
 
     def reproduce(self) -> str:
@@ -205,13 +206,14 @@ class SplitExplorer:
 
     def fail(self, message: str) -> None:
         """Show an error in the panel, or none."""
-        self.texts["error"].value = preformatted("error", message)
+        self.texts.say("error", message)
 
     def _connect(self) -> None:
         for name in (*REGION_CONTROLS, *DRAW_CONTROLS):
             self.controls[name].observe(self._changed, "value")
-        for name in ("view", "axis_i", "axis_j", "color"):
-            self.controls[name].observe(self._changed_view, "value")
+        for name in ("view", "axis_i", "axis_j"):
+            self.controls[name].observe(self._redraw, "value")
+        self.controls["color"].observe(self._recolor, "value")
         for kind, live in self.maps.maps.items():
             live.on_brush(Latest(functools.partial(self._brushed, kind)))
             live.on_pick(functools.partial(self._pick, kind))
@@ -234,9 +236,6 @@ class SplitExplorer:
         else:
             self._recompute()
 
-    def _changed_view(self, _change: Any) -> None:
-        self._redraw()
-
     @guarded
     def _recompute(self) -> None:
         start = time.perf_counter()
@@ -256,7 +255,8 @@ class SplitExplorer:
     def _parts(self) -> SplitParts:
         share, seed = self._settings["reserved"], self._settings["seed"]
         if self.region is not None:
-            parts = self._preview.parts(self.region, reserved=share, seed=seed)
+            isolated = self._settings["isolated"]
+            parts = self._preview.parts(self.region, reserved=share, seed=seed, isolated=isolated)
         else:
             parts = self._preview.undivided(reserved=share, seed=seed)
         num_train = self._settings["num_train"] or 0
@@ -268,7 +268,7 @@ class SplitExplorer:
         return parts
 
     @guarded
-    def _redraw(self) -> None:
+    def _redraw(self, _change: Any = None) -> None:
         self.controls.show()
         axes = self.controls.value("axis_i"), self.controls.value("axis_j")
         self.maps.draw(self.controls.value("view"), axes, self.controls.value("color"))
@@ -276,7 +276,14 @@ class SplitExplorer:
         self._repaint()
 
     @guarded
+    def _recolor(self, _change: Any) -> None:
+        self.maps.recolor(self.controls.value("color"))
+        self._repaint()
+
+    @guarded
     def _brushed(self, kind: str, bounds: dict[str, tuple[float, float]]) -> None:
+        if not bounds and self.brushed is not None and kind != self.brushed.kind:
+            return  # an older brush was cleared, on the other map
         self._look_at(self.maps.brushed(kind, bounds), holds_out=self.controls.value("brushing") == HOLDS_OUT)
 
     @guarded
@@ -292,36 +299,34 @@ class SplitExplorer:
         start = time.perf_counter()
         with self.maps.at_once():  # the counts arrive before the browser is busy with the maps
             self.brush.look_at(brushed)
-            self._show_brush()
-            if brushed is not None and holds_out:
+            self.texts.show_brush(self.brush)
+            if brushed is not None and holds_out and self.controls.rule:  # density splits hold nothing out
                 self._hold_out(brushed)
         self.milliseconds = 1000 * (time.perf_counter() - start)
 
     def _hold_out(self, brushed: Brushed) -> None:
-        self.brush.hold_out(brushed)
-        self._show_brush()
+        try:
+            self.brush.hold_out(brushed)
+        except SynthlabError:
+            if self.controls.value("rule") == BRUSH:
+                self._recompute()
+            raise
+        self.texts.show_brush(self.brush)
         if self.controls.value("rule") == BRUSH:
             self._recompute()
         else:
             self.controls["rule"].value = BRUSH  # recomputes
 
-    def _show_brush(self) -> None:
-        text = summary.marked(self.corpus, self.brush.brushed, self.brush.fit)
-        self.texts["marked"].value = preformatted("marked", text)
-
     @guarded
     def _pick(self, kind: str, row: int) -> None:
         program_id = row if kind == SYNTACTIC else int(self.corpus.class_id[row])
-        card = program_card(self.corpus, self.spaces, program_id, split=self._split or self.parts)
-        self.texts["card"].value = f'<div id="card">{card}</div>'
+        self.texts.pick(program_id, self._present())
 
     @guarded
     def _zoom(self, _button: Any) -> None:
-        brushed = [live for live in self.maps.maps.values() if live.bounds]
-        if not brushed:
+        if self.brushed is None:
             raise ConfigurationError("nothing to zoom to: drag over a map first")
-        for live in brushed:
-            live.zoom_to(live.bounds)
+        self.maps.maps[self.brushed.kind].zoom_to(self.brushed.bounds)
         self._repaint()
 
     @guarded
@@ -333,65 +338,62 @@ class SplitExplorer:
     def _repaint(self) -> None:
         """Colour maps that were drawn anew, on which nothing is brushed."""
         self.brush.look_at(None)
-        self._show_brush()
+        self.texts.show_brush(self.brush)
         self.maps.paint(self.parts)
 
     @guarded
     def _draw(self, _button: Any) -> None:
         with busy(self.buttons["draw"]):
             split = self.split
-            self._show_numbers()
+            self._show_drawn()
+            self.texts.show_shift(fast_shift(split, self.corpus, self.spaces), "a sample of what was drawn")
             table = split.histogram(self.corpus)
             bars = {str(part): rows["items"].to_numpy() for part, rows in table.groupby("part")}
             self.sizes.update({part: np.append(np.zeros(self.sizes.sizes.start), row) for part, row in bars.items()})
 
     @guarded
     def _measure(self, _button: Any) -> None:
-        with busy(self.buttons["measure"]), self.output:
-            self.output.clear_output()
-            report = shift_report(self.split, self.corpus, self.spaces, sample=REPORT_SAMPLE)
-            caption = f"How far from training? ({REPORT_SAMPLE:,} items a part)"
-            self.texts["shift"].value = summary.shift(report, caption)
+        with busy(self.buttons["measure"]):
+            split, failure, report = self.split, None, pd.DataFrame()
+            with self.output:  # which shows the progress, and would keep an error to itself
+                try:
+                    report = shift_report(split, self.corpus, self.spaces, sample=REPORT_SAMPLE)
+                except SynthlabError as error:
+                    failure = error
+            if failure is not None:
+                raise failure
+            self.texts.show_shift(report, f"{REPORT_SAMPLE:,} items a part")
 
     @guarded
     def _save(self, _button: Any = None) -> None:
         with busy(self.buttons["save"]):
-            name = self._saved_name()
-            self.texts["code"].value = preformatted("code", f"# saved as {name!r}; no leaks found\n{self.reproduce()}")
-            self.verdict.attach(name)
+            name = self.save()
+            self.texts.say("code", f"# saved as {name!r}; no leaks found\n{self.reproduce()}")
+            if not self.verdict.is_running:
+                self.verdict.attach(name)
 
     @guarded
     def _export(self, _button: Any = None) -> None:
         with busy(self.buttons["export"]):
             paths = self.export()
-            self.texts["code"].value = preformatted("code", "\n".join(f"wrote {path}" for path in paths))
-
-    def _saved_name(self) -> str:
-        """Save the split for whoever works on it by name."""
-        name = self.save()
-        self._show_numbers()
-        return name
-
-    def _place(self, kind: str, coordinates: np.ndarray, _nearest: np.ndarray, _distances: np.ndarray) -> None:
-        self.maps.star(kind, coordinates)
+            self.texts.say("code", "\n".join(f"wrote {path}" for path in paths))
 
     # ------------------------------------------------------------ what is shown
 
     def _show(self, problem: str = "") -> None:
         self.maps.paint(self.parts)
-        self.texts["code"].value = preformatted("code")
         if self.parts is None:
-            self.texts["summary"].value = preformatted("summary", f"no split: {problem}")
-            self.texts["examples"].value = self.texts["shift"].value = ""
+            self.texts.show_problem(problem)
             self.sizes.clear()
             return
-        self._show_numbers()
-        self.texts["examples"].value = summary.examples(self.corpus, self.parts)
-        self.texts["shift"].value = summary.shift(self.parts.shift(), "How far from training? (a small sample)")
+        self.texts.show_parts(self.parts, *self._asked)
         self.sizes.update(self.parts.sizes())
 
-    def _show_numbers(self) -> None:
+    def _show_drawn(self) -> None:
         assert self.parts is not None
-        describes = self.region.describe() if self.region else ""
-        num_train = self._settings["num_train"]
-        self.texts["summary"].value = summary.counts(self.corpus, self.parts, self._split, num_train, describes)
+        self.texts.show_counts(self.parts, self._split, *self._asked)
+
+    @property
+    def _asked(self) -> tuple[int | None, str]:
+        """Training programs that are asked for, and the region in words."""
+        return self._settings["num_train"], self.region.describe() if self.region else ""

@@ -66,10 +66,13 @@ def counts(corpus: Corpus, parts: SplitParts, split: Split | None, num_train: in
         share = f"{len(classes) / corpus.num_classes:.1%}"
         rows.append((label, f"{len(classes):,}", "functions", share, _drawn(drawn, name)))
     if "open" not in parts.tests and held:
-        rows.append(("open", "0", "functions", "", "a semantic region has none"))
+        rows.append(
+            ("open", "0", "functions", "", f"{'an isolated split' if parts.isolated else 'a semantic region'} has none")
+        )
     if "matched_id" in drawn:
         rows.append(("matched", f"{drawn['matched_id']:,}", "pairs", "", "of id and forced, alike in size"))
-    return table("summary", "What each part holds", ("part", "number", "of", "share", ""), rows)
+    caption = "What each part holds" + (", before it is isolated" if parts.isolated and split is None else "")
+    return table("summary", caption, ("part", "number", "of", "share", ""), rows)
 
 
 def _drawn(drawn: dict[str, int], name: str) -> str:

@@ -89,6 +89,7 @@ class TrainingCurve:
         """Stop looking; what was drawn stays."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None
 
     def static(self) -> alt.HConcatChart:
         """The same figure without a kernel.

@@ -101,6 +101,8 @@ class VerdictPanel:
     @guarded
     def start(self, _button: Any = None) -> None:
         """Reach the verdict of the present split: one that is there is shown, one under way followed."""
+        if self.is_running:
+            raise ConfigurationError("a verdict is under way: wait for it, or stop it first")
         self._look_at(self._get_split_name())
         if not self.is_running and not self.store.has(Verdict.stage, self._key):
             self._launch()
@@ -110,9 +112,10 @@ class VerdictPanel:
     def stop(self, _button: Any = None) -> None:
         """End the work; the same verdict goes on from there when it is started again."""
         self.stop_button.disabled = True
-        stop(self.store, self._key)
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()  # also before it has written where it is
+        if read_progress(self.store, self._key) is not None:
+            stop(self.store, self._key)
+        elif self._process is not None and self._process.poll() is None:
+            self._process.terminate()  # before it has written where it is
 
     @guarded
     def attach(self, split_name: str) -> None:
@@ -127,6 +130,8 @@ class VerdictPanel:
             return
         running = self.is_running  # before the store is asked: it may end in between
         if self.store.has(Verdict.stage, self._key):
+            self._set_running(False)
+            self._leave_curve()
             self._show_verdict(Verdict.load(self.store, self._key))
         elif running:
             self._show_work(read_progress(self.store, self._key))
@@ -137,6 +142,7 @@ class VerdictPanel:
         """Follow the work no longer; it goes on."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None
         self._leave_curve()
 
     def fail(self, message: str) -> None:
@@ -242,8 +248,6 @@ class VerdictPanel:
             self.text.value = preformatted("verdict", "\n".join([f"no verdict: {why}", *log]))
 
     def _show_verdict(self, verdict: Verdict) -> None:
-        self._set_running(False)
-        self._leave_curve()
         self.text.value = preformatted("verdict", str(verdict))
         if self.verdict is None:
             self._figures.children = (ChartWidget(verdict_figures(verdict)),)

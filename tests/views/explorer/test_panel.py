@@ -35,9 +35,26 @@ def universe(corpus4, spaces4):
     return corpus4, spaces4, {kind: fake_map(space) for kind, space in spaces4.items()}
 
 
+@pytest.fixture(scope="module")
+def opened(universe, tmp_path_factory):
+    panel = SplitExplorer(*universe, Store(tmp_path_factory.mktemp("explorer")))
+    return panel, {name: control.value for name, control in panel.controls.by_name.items()}
+
+
 @pytest.fixture
-def panel(universe, tmp_path):
-    return SplitExplorer(*universe, Store(tmp_path), figures=tmp_path / "figures")
+def panel(opened, tmp_path):
+    """The panel as it opened, with a store of its own: opening takes a second, and going back hardly any time."""
+    panel, first = opened
+    panel.store = panel.verdict.store = Store(tmp_path)
+    panel.figures, panel.name.value, panel.brush.region = tmp_path / "figures", "my-split", None
+    with panel.controls.quietly():
+        for name, value in first.items():
+            if "interval" not in name:  # they follow the axes
+                panel.controls[name].value = value
+    panel.texts.picked = None
+    panel._repaint()
+    panel._recompute()
+    return panel
 
 
 def text(panel, name):
@@ -134,6 +151,13 @@ def test_drawing_says_what_was_drawn_and_matches_sizes(panel):
     assert "drawn" not in text(panel, "summary")
 
 
+def test_a_brush_holds_nothing_out_of_a_density_split(panel):
+    set_all(panel, kind=DENSITY, num_train=200, view=AXES_VIEW)
+    brush(panel, "semantic", {"axis_0": [-1.0, 1.0], "axis_1": [-1.0, 1.0]})
+    assert panel.region is None and panel.controls["rule"].value == "quantile" and panel.brushed is not None
+    assert "held out" not in text(panel, "marked")
+
+
 def test_a_density_split_holds_nothing_out(panel, universe):
     set_all(panel, kind=DENSITY, num_train=200, regime="semantic")
     assert panel.region is None and "held out" not in numbers(panel)
@@ -147,6 +171,8 @@ def test_an_isolated_split_is_asked_for(panel, monkeypatch):
     monkeypatch.setattr(views, "support_split", lambda corpus, spaces, settings, held: settings | {"held": held})
     set_all(panel, kind=ISOLATED, rule="cluster", num_train=300)
     assert panel.split["isolated"] and panel.split["num_train"] == 300 and panel.split["held"] is panel.parts.held
+    assert "before it is isolated" in text(panel, "summary") and "before it is isolated" in text(panel, "shift")
+    assert "an isolated split has none" in text(panel, "summary") and numbers(panel)["open"] == 0
     assert panel.controls["regime"].layout.display == "none"
 
 
@@ -208,6 +234,34 @@ def test_a_brush_on_a_umap_map_holds_out_the_cells_under_it(panel, universe):
     assert panel.brush.fit.recall > 0.5
 
 
+def test_a_brush_that_is_refused_leaves_no_older_region_in_force(panel):
+    panel.controls["view"].value = AXES_VIEW
+    brush(panel, "semantic", {"axis_0": [-2.0, 4.0], "axis_1": [-3.0, 3.0]})
+    assert panel.parts is not None
+    panel.controls["view"].value = "UMAP map"
+    brush(panel, "semantic", {"map_x": [900.0, 901.0], "map_y": [900.0, 901.0]})
+    assert "nothing is brushed" in text(panel, "error") and panel.parts is None and panel.region is None
+
+
+def test_clearing_an_old_brush_leaves_the_one_on_the_other_map(panel):
+    set_all(panel, view=AXES_VIEW, brushing=ONLY_LOOKS)
+    brush(panel, "semantic", {"axis_0": [-2.0, 4.0], "axis_1": [-3.0, 3.0]})
+    brush(panel, "syntactic", {"axis_0": [0.1, 0.3], "axis_1": [-1.0, 0.1]})
+    brush(panel, "semantic", {})
+    assert panel.brushed.kind == "syntactic" and marks(panel, "semantic").any()
+
+
+def test_other_colours_leave_view_and_intervals(panel):
+    set_all(panel, view=AXES_VIEW)
+    brush(panel, "semantic", {"axis_0": [-2.0, 2.0], "axis_1": [-3.0, 3.0]})
+    panel.buttons["zoom"].click()
+    num, interval = len(panel.maps.maps["semantic"].rows), panel.controls["interval_i"].value
+    panel.controls["color"].value = "depth"
+    assert len(panel.maps.maps["semantic"].rows) == num and panel.controls["interval_i"].value == interval
+    panel.buttons["zoom_out"].click()
+    assert len(panel.maps.maps["semantic"].rows) > num
+
+
 def test_a_brush_that_only_looks_changes_no_region(panel):
     panel.controls["brushing"].value = ONLY_LOOKS
     key = panel.split.key
@@ -224,7 +278,8 @@ def test_intervals_are_a_brush_for_the_keyboard(panel, universe):
     assert low == universe[1]["syntactic"].axis(0).min() and high == universe[1]["syntactic"].axis(0).max()
     slider.value = (low, (low + high) / 2)
     assert panel.region.rule == "box" and panel.region.space == "syntactic"
-    assert panel.region.box[0] == (0, round(low, 4), round((low + high) / 2, 4))
+    axis, first, last = panel.region.box[0]
+    assert axis == 0 and 0 <= low - first < 1e-4 and 0 <= last - (low + high) / 2 < 1e-4  # nothing is left out
     panel.controls["brushed_space"].value = "semantic"
     slider.value = (slider.min, 0.0)
     assert panel.region.space == "semantic" and panel.split is not None
@@ -267,9 +322,9 @@ def test_a_click_shows_the_card_of_a_program(panel):
     row = live.frame.iloc[100]
     live.live.params.set_trait("place", [row["axis_0"], row["axis_1"]])
     card = text(panel, "card")
-    assert (
-        "part of the split" in card and 'id="card"' in panel.texts["card"].value and "<svg" in panel.texts["card"].value
-    )
+    assert "part of the split" in card and "<svg" in panel.texts["card"].value
+    set_all(panel, rule="root", root=row["root"] if row["root"] in "+-*" else "+")
+    assert ("held out" in text(panel, "card")) == (row["root"] in "+-*")
 
 
 def test_a_typed_formula_is_starred_on_both_maps(panel):
@@ -280,6 +335,9 @@ def test_a_typed_formula_is_starred_on_both_maps(panel):
     panel.formula.ask("x*x*x*y*y + 2")  # larger than the universe
     semantic = panel.maps.maps["semantic"].live.params.star
     assert len(semantic) == 2 and np.isfinite(semantic).all()
+    panel.controls["axis_j"].value = 2
+    moved = panel.maps.maps["semantic"].live.params.star
+    assert moved[0] == semantic[0] and moved[1] != semantic[1]  # on another axis
 
 
 def test_success_of_a_run_colours_the_maps(universe, tmp_path):
@@ -362,7 +420,8 @@ def test_saving_audits_names_and_prints_lines_that_draw_the_same_split(panel, ru
     assert names["split"].key == panel.split.key and np.array_equal(names["split"].train, panel.split.train)
 
 
-def test_a_saved_split_finds_its_verdict_again(panel, universe, tmp_path):
+def test_a_saved_split_finds_its_verdict_again(universe, tmp_path):
+    panel = SplitExplorer(*universe, Store(tmp_path))
     assert "no verdict yet" not in panel.verdict.text.value
     panel.buttons["save"].click()
     assert "no verdict yet" in panel.verdict.text.value

@@ -120,12 +120,13 @@ def test_it_polls_in_a_running_loop_until_it_is_closed(tmp_path, monkeypatch):
         while "cannot be read" not in text(curve):
             await asyncio.sleep(0.01)
         assert not curve._task.done()
+        task = curve._task
         curve.close()
         await asyncio.sleep(0.01)
-        return curve
+        return curve, task
 
-    curve = asyncio.run(asyncio.wait_for(watch(), 30))
-    assert curve._task.cancelled() and len(drawn(curve)) == 2
+    curve, task = asyncio.run(asyncio.wait_for(watch(), 30))
+    assert task.cancelled() and len(drawn(curve)) == 2
 
 
 def test_a_run_is_watched_by_its_settings_and_shows_its_stored_history(corpus3, split3, store, monkeypatch):

@@ -111,6 +111,9 @@ def test_a_name_that_is_given_to_another_split_meanwhile_changes_nothing(panel, 
     panel.refresh()
     assert started[0].command[4] == split3.key and panel.is_running
     panel.start()
+    assert "a verdict is under way" in text(panel) and len(started) == 1  # two at once would share the cores
+    started[0].code = 0
+    panel.start()
     assert started[1].command[4] == split4.key
 
 
@@ -180,9 +183,11 @@ def test_stop_ends_the_process_and_what_was_done_is_kept(panel, started, saved, 
     monkeypatch.setattr(views, "stop", lambda *where: told.append(where))
     panel.start_button.click()
     panel.stop_button.click()
-    assert started[0].terminated == 1 and told == [(saved, key)] and panel.stop_button.disabled
+    assert started[0].terminated == 1 and told == [] and panel.stop_button.disabled  # nothing is written yet
     diary = diary_of(saved, key)
     diary.say("training", run="somewhere", steps=STEPS)
+    panel.stop()
+    assert started[0].terminated == 1 and told == [(saved, key)]  # a second signal would cut off what is saved
     diary.say("stopped")
     started[0].code = 130
     panel.refresh()
@@ -240,11 +245,16 @@ def test_a_closed_panel_looks_no_longer_and_the_work_goes_on(panel, started, mon
     async def session():
         panel.start()
         await asyncio.sleep(0.03)
+        task = panel._task
         panel.close()
-        await asyncio.gather(panel._task, return_exceptions=True)
+        await asyncio.gather(task, return_exceptions=True)
+        panel.refresh()
+        panel._follow()  # as when the split is shown again
+        assert panel._task is not task
+        panel.close()
+        return task
 
-    asyncio.run(session())
-    assert panel._task.cancelled() and started[0].terminated == 0
+    assert asyncio.run(session()).cancelled() and started[0].terminated == 0
 
 
 def test_a_real_process_reaches_the_verdict(saved, key, monkeypatch):
