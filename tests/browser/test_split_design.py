@@ -23,7 +23,9 @@ READABLE = 4.5  # least contrast of text, WCAG 2.2 level AA
 REMEMBER = """\
 first = {name: control.value for name, control in explorer.controls.by_name.items() if "interval" not in name}
 first["rule"] = first.pop("rule")"""
-RESET = "for name, value in first.items(): explorer.controls[name].value = value"
+RESET = """\
+explorer.name.value = 'my-split'
+for name, value in first.items(): explorer.controls[name].value = value"""
 DIGEST = """\
 import hashlib, numpy as np
 def digest(split):
