@@ -10,7 +10,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def _clear(path: Path) -> None:
     """Take away a lock whose holder is gone, and only that one: of several who try, one moves it aside."""
     seen = path.read_bytes() if path.exists() else b""
     holder = _holder(seen)
-    if _is_alive(holder):
+    if is_alive(holder):
         raise InUseError(
             f"{path.parent} is in use by process {holder.get('process')} on {holder.get('host')} since "
             f"{holder.get('since')}: wait for it, or delete {path.name} there if it is gone",
@@ -132,12 +132,7 @@ def _clear(path: Path) -> None:
 
 def _lock() -> bytes:
     """What a lock of this process and moment says."""
-    import psutil
-
-    about = {
-        "process": os.getpid(), "started": psutil.Process().create_time(), "host": socket.gethostname(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S"), "lock": uuid.uuid4().hex,
-    }  # fmt: skip
+    about = this_process() | {"since": time.strftime("%Y-%m-%d %H:%M:%S"), "lock": uuid.uuid4().hex}
     return json.dumps(about).encode()
 
 
@@ -163,14 +158,23 @@ def _holder(lock: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _is_alive(holder: dict[str, Any]) -> bool:
-    """Whether a holder may still write: a process that runs here, or any of another machine."""
+def this_process() -> dict[str, Any]:
+    """What tells this process from all others: number, start (seconds since 1970) and machine."""
+    import psutil
+
+    return {"process": os.getpid(), "started": psutil.Process().create_time(), "host": socket.gethostname()}
+
+
+def is_alive(holder: Mapping[str, Any]) -> bool:
+    """Whether who calls itself so (`this_process`) may still write: a process that runs here, or any elsewhere."""
     import psutil
 
     if holder.get("host", socket.gethostname()) != socket.gethostname():
         return True
     try:
-        return abs(psutil.Process(int(holder["process"])).create_time() - float(holder["started"])) < 1
+        process = psutil.Process(int(holder["process"]))
+        is_the_same = abs(process.create_time() - float(holder["started"])) < 1
+        return is_the_same and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
         return False
 

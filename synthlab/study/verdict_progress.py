@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthlab.durable import write_atomically
+from synthlab.durable import is_alive, this_process, write_atomically
 from synthlab.errors import ConfigurationError
 from synthlab.store import Store
 
@@ -32,12 +31,7 @@ class Diary:
     """What a verdict under way says of itself: one JSON file, replaced as a whole at every change."""
 
     def __init__(self, path: Path) -> None:
-        import psutil
-
-        self.path, self.lines = path, list[dict[str, Any]]()
-        self.writer = {
-            "process": os.getpid(), "started": psutil.Process().create_time(), "host": socket.gethostname()
-        }  # fmt: skip
+        self.path, self.lines, self.writer = path, list[dict[str, Any]](), this_process()
 
     def say(self, state: str, **details: Any) -> None:
         """Add a line: what happens now."""
@@ -93,7 +87,7 @@ def read_progress(store: Store, key: str) -> Progress | None:
         return None
     lines = found["lines"]
     state, details = lines[-1]["state"], {name: value for line in lines for name, value in line.items()}
-    alive = state not in (DONE, STOPPED, FAILED) and _is_alive(found)
+    alive = state not in (DONE, STOPPED, FAILED) and is_alive(found)
     end = time.time() if alive else lines[-1]["at"]
     run = Path(details["run"]) if "run" in details else None
     steps, error = int(details.get("steps", 0)), str(details.get("error", ""))
@@ -111,7 +105,7 @@ def stop(store: Store, key: str) -> None:
     import psutil
 
     found = _read(store, key)
-    if found is None or not _is_alive(found):
+    if found is None or not is_alive(found):
         return
     if found["host"] != socket.gethostname():
         raise ConfigurationError(f"the verdict is worked at on {found['host']}: stop process {found['process']} there")
@@ -126,16 +120,3 @@ def _read(store: Store, key: str) -> dict[str, Any] | None:
         return dict(found) if found["lines"] and {"process", "started", "host"} <= found.keys() else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _is_alive(writer: Mapping[str, Any]) -> bool:
-    """Whether a writer may still be at work: a process that runs here, or any of another machine."""
-    import psutil
-
-    if writer["host"] != socket.gethostname():
-        return True
-    try:
-        process = psutil.Process(int(writer["process"]))
-        return abs(process.create_time() - writer["started"]) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -473,7 +473,7 @@ def test_a_lock_is_taken_over_by_one_of_two(tmp_path):
 
     path = tmp_path / "running.json"
     path.write_text(json.dumps({"process": 999999999, "started": 0.0, "host": socket.gethostname()}))
-    original, mine = durable._is_alive, []
+    original, mine = durable.is_alive, []
 
     def and_another_comes_first(holder):
         if not mine:
@@ -484,7 +484,7 @@ def test_a_lock_is_taken_over_by_one_of_two(tmp_path):
         return original(holder)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(durable, "_is_alive", and_another_comes_first)
+        patch.setattr(durable, "is_alive", and_another_comes_first)
         durable._clear(path)
     assert path.read_bytes() == mine[0]
     with pytest.raises(ArtifactError, match="in use by process"), exclusive(tmp_path):

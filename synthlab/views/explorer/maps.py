@@ -22,6 +22,7 @@ from synthlab.views import theme
 from synthlab.views.explorer import map_chart
 from synthlab.views.explorer.chart_widget import ChartWidget
 from synthlab.views.explorer.raster import Extent, bin_counts, density_url
+from synthlab.views.explorer.space_map import SpaceMap
 
 Bounds = Mapping[str, tuple[float, float]]
 """Ends of a brush by the name of what it lies on; empty without a brush."""
@@ -85,7 +86,7 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-class LiveMap:
+class LiveMap(SpaceMap):
     """A map that a kernel can repaint and that tells the kernel what was brushed or picked.
 
     Parameters
@@ -113,22 +114,16 @@ class LiveMap:
 
     def __init__(self, kind: str, title: str) -> None:
         theme.use_theme()
-        self.kind, self.title = kind, title
+        super().__init__(kind, title)
         self.widget = W.VBox([], layout=W.Layout(flex="0 0 auto"))  # or the output area clips the legend
         self.widget.add_class(f"synthlab-map-{kind}")
         self.live: ChartWidget | None = None
-        self.points: MapPoints | None = None
-        self.color, self.extent = "part", ((0.0, 1.0), (0.0, 1.0))
-        self.rows, self.frame = np.empty(0, dtype=np.int64), pd.DataFrame()
-        self.bounds: dict[str, tuple[float, float]] = {}
+        self.extent, self.frame = ((0.0, 1.0), (0.0, 1.0)), pd.DataFrame()
         self._params: dict[str, Any] = {"parts": "", "marks": "", "star": []}
         self._density, self._subtitle = "", ""
         self._zoomed: Extent | None = None
         self._order = np.empty(0, dtype=np.float32)
         self._categories: dict[str, list[str]] = {}
-        self._brushed: list[Callable[[dict[str, tuple[float, float]]], None]] = []
-        self._picked: list[Callable[[int], None]] = []
-        self._shown: list[Callable[[Any], None]] = []
 
     # ------------------------------------------------------------ what is drawn
 
@@ -218,10 +213,7 @@ class LiveMap:
         ConfigurationError
             If there is not one such number per drawn point.
         """
-        codes = np.asarray(codes)
-        if codes.shape != self.rows.shape or (len(codes) and not 0 <= codes.min() <= codes.max() < len(_PARTS)):
-            raise ConfigurationError(f"give one code of 0 to {len(_PARTS) - 1} for each of {len(self.rows):,} rows")
-        self._set("parts", _digits(codes))
+        self._set("parts", _digits(self._part_codes(codes)))
 
     def mark(self, mask: np.ndarray | None) -> None:
         """Highlight drawn points (k,) bool, and let the others fade; None or nothing marked clears.
@@ -231,9 +223,7 @@ class LiveMap:
         ConfigurationError
             If there is not one value per drawn point.
         """
-        mask = np.zeros(len(self.rows), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-        if mask.shape != self.rows.shape:
-            raise ConfigurationError(f"give one value for each of {len(self.rows):,} drawn rows, or None")
+        mask = self._marked(mask)
         self._set("marks", _digits(mask) if mask.any() else "")
 
     def star(self, x: float | None, y: float | None = None) -> None:
@@ -243,22 +233,17 @@ class LiveMap:
 
     def at_once(self) -> contextlib.AbstractContextManager[None]:
         """Tell the browser of all changes within the context in one message, so that it draws once."""
-        hold: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        return hold if self.live is None else self.live.hold_sync()
+        return super().at_once() if self.live is None else self.live.hold_sync()
 
     # ------------------------------------------------------------ what the user does
 
-    def on_brush(self, function: Callable[[dict[str, tuple[float, float]]], None]) -> None:
-        """Call a function with the bounds of every brush that is released; with ``{}`` when it is cleared."""
-        self._brushed.append(function)
-
     def on_pick(self, function: Callable[[int], None]) -> None:
         """Call a function with the row of the point that is nearest to a click, if one is within `REACH` pixels."""
-        self._picked.append(function)
+        super().on_pick(function)
 
     def on_shown(self, function: Callable[[Any], None]) -> None:
         """Call a function, with whatever argument, when a browser first shows the map."""
-        self._shown.append(function)
+        super().on_shown(function)
         if self.live is not None:
             self.live.observe(function, "local_tz")
 
@@ -289,11 +274,6 @@ class LiveMap:
                 function(int(self.rows[nearest]))
 
     # ------------------------------------------------------------ how it is done
-
-    def _drawn_points(self) -> MapPoints:
-        if self.points is None:
-            raise ConfigurationError("the map is empty: draw points first")
-        return self.points
 
     def _sample(self, points: MapPoints, there: np.ndarray, num_there: int) -> np.ndarray:
         """Indices of the points to draw, ascending: those that are first in an order which lasts across zooms."""

@@ -354,11 +354,12 @@ class SplitExplorer:
     @guarded
     def _measure(self, _button: Any) -> None:
         with busy(self.buttons["measure"]):
-            split, failure, report = self.split, None, pd.DataFrame()
+            split, report = self.split, pd.DataFrame()
+            failure: Exception | None = None
             with self.output:  # which shows the progress, and would keep an error to itself
                 try:
                     report = shift_report(split, self.corpus, self.spaces, sample=REPORT_SAMPLE)
-                except SynthlabError as error:
+                except Exception as error:
                     failure = error
             if failure is not None:
                 raise failure

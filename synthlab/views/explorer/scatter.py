@@ -5,7 +5,6 @@ The optional extra ``scatter``; `maps.LiveMap` needs nothing else and is the def
 
 from __future__ import annotations
 
-import contextlib
 import html
 import importlib
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from synthlab.views.explorer.live import INK
 from synthlab.views.explorer.map_chart import HEIGHT, WIDTH
 from synthlab.views.explorer.maps import Bounds, LiveMap, MapPoints
 from synthlab.views.explorer.raster import Extent
+from synthlab.views.explorer.space_map import SpaceMap
 
 MAX_SCATTERED = 1_000_000
 """Most points that are drawn when coloured by part, which asks for no texts; else it is `theme.MAX_POINTS`."""
@@ -30,7 +30,7 @@ _COLORS = {part: theme.PARTS[part][0] for part in theme.REGION_PARTS}
 _CLEAR, _FADED = 0.7, 0.1
 
 
-class ScatterMap:
+class ScatterMap(SpaceMap):
     """A map with a lasso, behind the interface of `LiveMap`.
 
     A point that is clicked is picked; two or more that are selected are a lasso's. Zoom and pan are the
@@ -59,21 +59,16 @@ class ScatterMap:
             raise ConfigurationError(
                 "maps by jupyter-scatter need the extra 'scatter': pip install 'synthlab[scatter]'"
             ) from error
-        self.kind, self.title = kind, title
+        super().__init__(kind, title)
         self.heading, self.legend = W.HTML(), W.HTML()
         self.widget = W.VBox([self.heading, self.legend], layout=W.Layout(flex="0 0 auto", width=f"{WIDTH + 60}px"))
         self.widget.add_class(f"synthlab-map-{kind}")
-        self.points: MapPoints | None = None
         self.extent: Extent = ((0.0, 1.0), (0.0, 1.0))
-        self.rows, self.bounds = np.empty(0, dtype=np.int64), dict[str, tuple[float, float]]()
         self._scatter: Any = None
-        self._frame, self._color, self._is_asking = pd.DataFrame(), "part", False
+        self._frame, self._is_asking = pd.DataFrame(), False
         self._codes, self._marks = np.empty(0, dtype=np.uint8), np.empty(0, dtype=bool)
         self._star: tuple[float, float] | None = None
-        self._brushed: list[Callable[[dict[str, tuple[float, float]]], None]] = []
         self._lassoed: list[Callable[[np.ndarray], None]] = []
-        self._picked: list[Callable[[int], None]] = []
-        self._shown: list[Callable[[Any], None]] = []
 
     # ------------------------------------------------------------ what is drawn
 
@@ -93,7 +88,7 @@ class ScatterMap:
         if not np.array_equal(rows, self.rows):
             self._codes = np.full(len(rows), len(_COLORS) - 1, dtype=np.uint8)
         self.points, self.rows, self.extent = points, rows, extent or points.extent()
-        self._color, self._marks = color, np.zeros(len(rows), dtype=bool)
+        self.color, self._marks = color, np.zeros(len(rows), dtype=bool)
         self._show(frame)
 
     def static(self) -> alt.LayerChart:
@@ -105,7 +100,7 @@ class ScatterMap:
             If nothing was drawn yet.
         """
         live = LiveMap(self.kind, self.title)
-        live.draw(self._drawn_points(), self._color, self.extent)
+        live.draw(self._drawn_points(), self.color, self.extent)
         # both draw a sample of the same rows; what only the other one drew is unused here
         codes = pd.Series(self._codes, index=self.rows).reindex(live.rows, fill_value=len(_COLORS) - 1)
         live.paint(codes.to_numpy())
@@ -143,11 +138,8 @@ class ScatterMap:
         ConfigurationError
             If there is not one code per drawn point.
         """
-        codes = np.asarray(codes)
-        if codes.shape != self.rows.shape or (len(codes) and not 0 <= codes.min() <= codes.max() < len(_COLORS)):
-            raise ConfigurationError(f"give one code of 0 to {len(_COLORS) - 1} for each of {len(self.rows):,} rows")
-        self._codes = codes.astype(np.uint8)
-        if self._scatter is not None and self._color == "part":
+        self._codes = self._part_codes(codes)
+        if self._scatter is not None and self.color == "part":
             self._send_codes()
 
     def mark(self, mask: np.ndarray | None) -> None:
@@ -158,9 +150,7 @@ class ScatterMap:
         ConfigurationError
             If there is not one value per drawn point.
         """
-        mask = np.zeros(len(self.rows), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
-        if mask.shape != self.rows.shape:
-            raise ConfigurationError(f"give one value for each of {len(self.rows):,} drawn rows, or None")
+        mask = self._marked(mask)
         self._marks = mask
         if self._scatter is not None:
             self._is_asking = True  # what the kernel selects is no lasso
@@ -179,25 +169,9 @@ class ScatterMap:
 
     # ------------------------------------------------------------ what the user does
 
-    def at_once(self) -> contextlib.AbstractContextManager[None]:
-        """As `LiveMap.at_once`; changes are told one by one."""
-        return contextlib.nullcontext()
-
     def on_lasso(self, function: Callable[[np.ndarray], None]) -> None:
         """Call a function with the rows (m,), ascending, of every lasso that holds two points or more."""
         self._lassoed.append(function)
-
-    def on_brush(self, function: Callable[[dict[str, tuple[float, float]]], None]) -> None:
-        """Call a function with ``{}`` whenever a lasso is cleared; a lasso has no bounds."""
-        self._brushed.append(function)
-
-    def on_pick(self, function: Callable[[int], None]) -> None:
-        """Call a function with the row of every point that is clicked."""
-        self._picked.append(function)
-
-    def on_shown(self, function: Callable[[Any], None]) -> None:
-        """Call a function, with whatever argument, when a browser first shows the map."""
-        self._shown.append(function)
 
     def _select(self, change: Any) -> None:
         if self._is_asking:
@@ -211,11 +185,6 @@ class ScatterMap:
             cleared({})
 
     # ------------------------------------------------------------ how it is done
-
-    def _drawn_points(self) -> MapPoints:
-        if self.points is None:
-            raise ConfigurationError("the map is empty: draw points first")
-        return self.points
 
     def _sample(self, points: MapPoints, color: str, extent: Extent | None) -> np.ndarray:
         """Indices of the points to draw, ascending."""
@@ -236,10 +205,10 @@ class ScatterMap:
             height=HEIGHT, background_color="white", opacity=_CLEAR, opacity_unselected=_FADED,
             axes_labels=[points.x_title, points.y_title],
         )  # fmt: skip
-        if self._color == "part":
+        if self.color == "part":
             self._send_codes()
         else:
-            self._scatter.color(by=self._color, map="viridis" if frame[self._color].dtype.kind in "iuf" else "auto")
+            self._scatter.color(by=self.color, map="viridis" if frame[self.color].dtype.kind in "iuf" else "auto")
             self._scatter.legend(True)
         self.star(*(self._star or (None,)))
         drawn = self._scatter.widget

@@ -65,6 +65,12 @@ def test_one_selected_point_is_a_pick_more_are_a_lasso_none_clears(shown):
 
 
 @needs_library
+def test_other_colours_are_drawn_of_the_same_points(shown):
+    shown.recolor("leaves")
+    assert shown.color == "leaves" and np.array_equal(shown.rows, points().rows)
+
+
+@needs_library
 def test_what_the_kernel_selects_is_no_lasso(shown):
     heard = []
     shown.on_lasso(heard.append), shown.on_brush(heard.append)

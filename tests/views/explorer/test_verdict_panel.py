@@ -212,7 +212,7 @@ def test_a_process_that_fails_leaves_its_last_lines(panel, started, saved, key):
 
 def test_a_process_that_was_killed_is_not_waited_for(saved, key, monkeypatch):
     diary_of(saved, key).say("training", run="somewhere", steps=STEPS)
-    monkeypatch.setattr(verdict_progress, "_is_alive", lambda found: False)
+    monkeypatch.setattr(verdict_progress, "is_alive", lambda found: False)
     panel = VerdictPanel(saved, "tiny", lambda: "products", steps=STEPS)
     panel.attach("products")
     assert not panel.is_running and "the process ended" in text(panel)
