@@ -31,6 +31,7 @@ The stages, in order:
   predict     what a model or a search of synthlab answers to the benchmark
   run         execute all notebooks into build/ and link the pages
   verify      rehash everything in the store
+  doctor      check the installation, and say what mends it
 One program at a time: parse, same, eval, pqgram."""
 
 
@@ -232,6 +233,7 @@ def _add_whole_commands(commands: Any) -> None:
     command.add_argument("--only", default="", help="prefix of the notebooks to run, for example 03")
     command.add_argument("--in-place", action="store_true", help="also write the executed notebooks back")
     _command(commands, "verify", "rehash everything in the store; exit code 1 if anything is damaged")
+    _command(commands, "doctor", "check versions, GPU, threads, disk, notebooks, fonts; exit code 1 if something fails")
 
 
 def _add_benchmark_commands(commands: Any) -> None:
