@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from synthlab import study_commands
@@ -339,6 +339,18 @@ def _verify(options: argparse.Namespace) -> dict[str, Any]:
     return {"passed": not problems, "artifacts": sum(1 for _ in store.artifacts()), "problems": problems}
 
 
+def _doctor(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.doctor import PROBLEM, examine, report
+    from synthlab.store import Store
+
+    findings = examine(Store())
+    passed = all(one.state != PROBLEM for one in findings)
+    if options.json:
+        return {"passed": passed, "findings": [asdict(one) for one in findings]}
+    print(report(findings))
+    return {"passed": passed}
+
+
 _HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "enumerate": _enumerate,
     "sample": _sample,
@@ -353,6 +365,7 @@ _HANDLERS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     **study_commands.HANDLERS,
     "run": _run,
     "verify": _verify,
+    "doctor": _doctor,
     "parse": _one_program,
     "same": _one_program,
     "eval": _one_program,
