@@ -332,11 +332,18 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _verify(options: argparse.Namespace) -> dict[str, Any]:
-    from synthlab.store import Store
+    from synthlab.store import Store, project_root
+    from synthlab.study.tables import table_problems
 
     store = Store()
-    problems = store.verify()
-    return {"passed": not problems, "artifacts": sum(1 for _ in store.artifacts()), "problems": problems}
+    problems = store.verify(progress=not options.json)
+    roots = {project_root() / place for place in ("data/results", os.environ.get("SYNTHLAB_RESULTS", "build/results"))}
+    published = sorted(path.parent for root in roots for path in root.glob("*/study.json"))
+    problems += [problem for folder in published for problem in table_problems(folder)]
+    return {
+        "passed": not problems, "artifacts": sum(1 for _ in store.artifacts()), "published": len(published),
+        "problems": [problem.row() for problem in problems] if options.json else "\n  ".join(["", *map(str, problems)]),
+    }  # fmt: skip
 
 
 def _doctor(options: argparse.Namespace) -> dict[str, Any]:

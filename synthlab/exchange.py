@@ -9,13 +9,14 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from synthlab.durable import remove_leftovers, temporary_in, write_atomically, write_synced
+from synthlab.durable import explained, remove_leftovers, temporary_in, write_atomically, write_synced
 from synthlab.errors import ArtifactError, ConfigurationError
-from synthlab.store import Store
+from synthlab.store import Store, commit_folder
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._ -]*"
 _MEMBER = re.compile(rf"(?P<folder>[a-z]+/{_NAME}-[0-9a-f]{{16}})/(?P<file>{_NAME})")
-_MOST_BYTES = 1 << 32
+_MOST_BYTES = 1 << 28
+"""Of a pack when it is unpacked, whatever it claims: members are held in memory one by one."""
 MAX_FILE_BYTES = 15 << 20
 """Size at which a pack is divided, before compression."""
 
@@ -39,9 +40,13 @@ def pack(store: Store, stage: str, keys: Iterable[str], target: Path, *, max_byt
         buffer, held = packs[-1]
         with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
-                archive.writestr(f"{stage}/{folder.name}/{name}", content)
+                member = zipfile.ZipInfo(f"{stage}/{folder.name}/{name}")  # without the time, so that packs are equal
+                member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                archive.writestr(member, content)
         packs[-1] = (buffer, held + size)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with explained(target.parent, 0):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(target.parent)
     paths = [target.with_name(f"{target.name}-{number}.zip") for number in range(1, len(packs) + 1)]
     for path, (buffer, _) in zip(paths, packs, strict=True):
         write_atomically(path, buffer.getvalue())
@@ -106,16 +111,17 @@ def _extract(path: Path, staging: Store) -> list[tuple[str, str]]:
             members = archive.infolist()
             if sum(m.file_size for m in members) > _MOST_BYTES:
                 raise ArtifactError(
-                    f"{path} would unpack to over {_MOST_BYTES / 1e9:.0f} GB: it is no pack of outcomes"
+                    f"{path} would unpack to over {_MOST_BYTES / 1e9:.1f} GB: it is no pack of outcomes"
                 )
             folders = dict[str, None]()
             for member in members:
                 found = _MEMBER.fullmatch(member.filename)
                 if found is None:
                     raise ArtifactError(f"{path} is no pack of outcomes: it holds {member.filename[:60]!r}")
-                folder = staging.root / found["folder"]
-                folder.mkdir(parents=True, exist_ok=True)
-                write_synced(folder / found["file"], archive.read(member))
+                folder, content = staging.root / found["folder"], _content(archive, member)
+                with explained(staging.root.parent, sum(m.file_size for m in members)):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    write_synced(folder / found["file"], content)
                 folders[found["folder"]] = None
     except ArtifactError:
         raise
@@ -124,14 +130,21 @@ def _extract(path: Path, staging: Store) -> list[tuple[str, str]]:
     return [(folder.partition("/")[0], folder[-16:]) for folder in folders]
 
 
+def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """A member, of which no more is unpacked than its header declares; `read` of it all would unpack what there is."""
+    with archive.open(member) as file:
+        return file.read(member.file_size)
+
+
 def _take(store: Store, staging: Store, stage: str, key: str) -> bool:
     if store.has(stage, key):
         return False
+    remove_leftovers(store.root / stage)
     source = staging.folder(stage, key)
     target = store.root / stage / source.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove(target)  # what is left of a damaged artifact
-    source.rename(target)
+    with explained(target.parent, 0):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        commit_folder(source, target)
     return True
 
 

@@ -17,17 +17,33 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import pandas as pd
 
-from synthlab.durable import explained, require_space, sync_folder, temporary_in, write_atomically, write_synced
+from synthlab.durable import (
+    explained,
+    remove_leftovers,
+    require_space,
+    sealed,
+    sync_folder,
+    temporary_in,
+    unsealed,
+    write_atomically,
+    write_synced,
+)
 from synthlab.errors import ArtifactError, ConfigurationError
+
+if TYPE_CHECKING:
+    from synthlab.verification import Problem
 
 Payload = np.ndarray | pd.DataFrame | bytes
 _SUFFIX = {".npy": "array", ".parquet": "table", ".bin": "bytes"}
+MANIFEST = "manifest.json"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FILE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._ -]*({'|'.join(map(re.escape, _SUFFIX))})")
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def default_root() -> Path:
@@ -93,6 +109,8 @@ class Carrier(abc.ABC):
     def load(cls, store: Store, key: str) -> Self:
         """Read from the store by key or by name."""
         manifest, payload = store.read(cls.stage, key)
+        if manifest["stage"] != cls.stage:
+            raise ArtifactError(f"{store.folder(cls.stage, key)} holds a {manifest['stage']}: move it there")
         if manifest["schema"] != cls.schema:
             raise ArtifactError(f"{cls.stage} {key} has schema {manifest['schema']}, not {cls.schema}: recompute it")
         return cls.restore(manifest["identity"], payload)
@@ -118,32 +136,35 @@ class Store:
             If there is none; the message lists the names that exist.
         """
         if _LABEL.fullmatch(key_or_name):
-            for key in (key_or_name, self._named(stage, key_or_name)):
+            for key in (key_or_name, self.named(stage, key_or_name)):
                 if found := sorted((self.root / stage).glob(f"*-{key}")):
-                    return found[0]
+                    return next((f for f in found if (f / MANIFEST).exists()), found[0])
         names = ", ".join(self._name_files(stage)) or "none saved yet"
         raise ArtifactError(f"no {stage} {key_or_name!r} in {self.root}: known names are {names}")
 
     def has(self, stage: str, key: str) -> bool:
         """Whether an artifact is committed."""
-        return any((self.root / stage).glob(f"*-{key}/manifest.json"))
+        return any((self.root / stage).glob(f"*-{key}/{MANIFEST}"))
 
     def names(self, stage: str) -> dict[str, str]:
         """Names given to artifacts of a stage, and their keys."""
-        return {name: self._named(stage, name) for name in self._name_files(stage)}
+        return {name: self.named(stage, name) for name in self._name_files(stage)}
 
     def _name_files(self, stage: str) -> dict[str, Path]:
         return {p.stem: p for p in sorted((self.root / stage / "names").glob("*.json"))}
 
-    def _named(self, stage: str, name: str) -> str:
+    def named(self, stage: str, name: str) -> str:
         """Key behind a name; the name itself if it names nothing."""
         path = self._name_files(stage).get(name)
         if path is None:
             return name
         try:
-            return str(json.loads(path.read_bytes())["key"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            found = unsealed(path.read_bytes())
+            if found["name"] == name:
+                return str(found["key"])
+        except (OSError, ValueError, KeyError) as error:
             raise ArtifactError(f"{path} is damaged: delete it and save under that name again") from error
+        raise ArtifactError(f"{path} was written for name {found['name']!r}: delete it and save under that name again")
 
     def name(self, carrier: Carrier, name: str) -> None:
         """Save an artifact and give it a name, replacing an earlier meaning of the name."""
@@ -151,8 +172,10 @@ class Store:
             raise ConfigurationError(f"name {name!r}: use up to 64 letters, digits, '.', '_' and '-'")
         carrier.save(self)
         folder = self.root / carrier.stage / "names"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / f"{name}.json", json.dumps({"key": carrier.key}).encode())
+        with explained(folder, 0):
+            folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+        write_atomically(folder / f"{name}.json", sealed({"name": name, "key": carrier.key}))
 
     # ------------------------------------------------------------ writing
 
@@ -171,6 +194,7 @@ class Store:
         if self.has(carrier.stage, carrier.key):
             return target
         identity = {"stage": carrier.stage, "schema": carrier.schema, "key": carrier.key, "identity": carrier.identity}
+        remove_leftovers(parent)
         write_folder(target, identity, carrier.payload())
         return target
 
@@ -179,31 +203,23 @@ class Store:
     def read(self, stage: str, key_or_name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Manifest and decoded payload of an artifact."""
         folder = self.folder(stage, key_or_name)
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         return manifest, read_payload(folder, manifest)
 
     def manifest(self, stage: str, key_or_name: str) -> dict[str, Any]:
         """Manifest of an artifact, without its payload."""
-        return _read_manifest(self.folder(stage, key_or_name))
+        return read_manifest(self.folder(stage, key_or_name))
 
     def artifacts(self) -> Iterator[Path]:
         """Folders of all committed artifacts."""
-        manifests = sorted(self.root.glob("*/*/manifest.json"))
+        manifests = sorted(self.root.glob(f"*/*/{MANIFEST}"))
         return (p.parent for p in manifests if not p.parent.name.startswith("."))
 
-    def verify(self) -> list[str]:
-        """Rehash every payload; returns one line per problem, each naming the mend."""
-        found = [problem for folder in self.artifacts() for problem in _problems(folder)]
-        for folder in sorted(p for p in self.root.glob("*/*-*") if p.is_dir() and not p.name.startswith(".")):
-            if folder.parent.name != "checkpoints" and not (folder / "manifest.json").exists():
-                found.append(f"{folder} has no manifest: run what made it again, or delete it")
-        for stage in sorted(p.parent.name for p in self.root.glob("*/names")):
-            for name in self._name_files(stage):
-                try:
-                    self.folder(stage, name)
-                except ArtifactError as error:
-                    found.append(str(error))
-        return found
+    def verify(self, *, progress: bool = False) -> list[Problem]:
+        """Rehash everything below the root; one problem for each thing that is wrong, with its mend."""
+        from synthlab.verification import problems
+
+        return problems(self, progress=progress)
 
 
 def write_folder(target: Path, manifest: Mapping[str, Any], payload: Mapping[str, Payload]) -> None:
@@ -213,11 +229,15 @@ def write_folder(target: Path, manifest: Mapping[str, Any], payload: Mapping[str
     ------
     ArtifactError
         If the disk has no room for it, or the folder cannot be written.
+    ConfigurationError
+        If the name of a payload cannot be that of a file.
     """
     parent = target.parent
     files = {_file_name(name, value): _encode(value) for name, value in payload.items()}
     entries = {n: {"sha256": hashlib.sha256(b).hexdigest(), "bytes": len(b)} for n, b in files.items()}
-    files["manifest.json"] = json.dumps({**manifest, "payload": entries}, indent=1, default=str).encode()
+    if wrong := [name for name in files if not _FILE.fullmatch(name)]:
+        raise ConfigurationError(f"payload {wrong[0]!r}: use letters, digits, spaces, '.', '_' and '-'")
+    files[MANIFEST] = sealed({**manifest, "payload": entries})
     needed, staging = sum(map(len, files.values())), temporary_in(parent)
     with explained(parent, needed):
         parent.mkdir(parents=True, exist_ok=True)
@@ -226,7 +246,7 @@ def write_folder(target: Path, manifest: Mapping[str, Any], payload: Mapping[str
             staging.mkdir()
             for name, content in files.items():
                 write_synced(staging / name, content)
-            _commit(staging, target)
+            commit_folder(staging, target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -240,14 +260,15 @@ def read_payload(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return payload
 
 
-def _commit(staging: Path, target: Path) -> None:
+def commit_folder(staging: Path, target: Path) -> None:
+    """Move a staged folder to its place; what another process committed there first stays."""
     sync_folder(staging)
-    if target.exists() and not (target / "manifest.json").exists():
+    if target.exists() and not (target / MANIFEST).exists():
         shutil.rmtree(target)  # what is left of a damaged artifact
     try:
         staging.rename(target)
     except OSError:
-        if not (target / "manifest.json").exists():  # another process may have committed the same content first
+        if not (target / MANIFEST).exists():
             raise
     sync_folder(target.parent)
 
@@ -279,83 +300,77 @@ def _decode(path: Path, content: bytes) -> Any:
         raise ArtifactError(f"{path} is damaged ({error}): delete {path.parent} and run again") from error
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_bytes())
-        key = content_key(manifest["stage"], manifest["schema"], manifest["identity"])
-        all(manifest["payload"][name]["bytes"] >= 0 for name in manifest["payload"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}): delete {folder} and run again") from error
-    if not folder.name.endswith(key):
-        raise ArtifactError(f"{path} does not belong to its folder: delete {folder} and run again")
-    return manifest
-
-
-def _read_checked(path: Path, size: int | None, digest: str | None = None) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read ({error.strerror}): delete {path.parent} and run again") from error
-    if size is not None and len(content) != size:
-        raise ArtifactError(f"{path} has {len(content)} bytes, not {size}: delete {path.parent} and run again")
-    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-        raise ArtifactError(f"{path} is damaged: delete {path.parent} and run again")
-    return content
-
-
-def _problems(folder: Path) -> list[str]:
-    try:
-        manifest = _read_manifest(folder)
-    except ArtifactError as error:
-        return [str(error)]
-    shards = manifest.get("shards", {})
-    found = _strangers(folder, {*manifest["payload"], *shards, "manifest.json"}) + _damaged(folder, manifest)
-    for name, digest in shards.items():
-        found += _shard_problems(folder / name, digest)
-    return found
-
-
-def _shard_problems(folder: Path, digest: str) -> list[str]:
-    try:
-        content = _read_checked(folder / "manifest.json", None)
-        if hashlib.sha256(content).hexdigest() != digest:
-            return [f"{folder} is damaged: delete {folder} and run again"]
-        shard = read_shard_manifest(folder)
-    except ArtifactError as error:
-        return [str(error)]
-    return _strangers(folder, {*shard["payload"], "manifest.json"}) + _damaged(folder, shard)
-
-
-def _strangers(folder: Path, expected: set[str]) -> list[str]:
-    names = sorted(p.name for p in folder.iterdir())
-    return [f"{folder / name} is not in the manifest: delete it" for name in names if name not in expected]
-
-
-def _damaged(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    found = []
-    for name, entry in manifest["payload"].items():
-        try:
-            _read_checked(folder / name, entry["bytes"], entry["sha256"])
-        except ArtifactError as error:
-            found.append(str(error))
-    return found
-
-
-def read_shard_manifest(folder: Path) -> dict[str, Any]:
-    """Manifest of one piece of a sharded artifact.
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Manifest of an artifact.
 
     Raises
     ------
     ArtifactError
-        If it cannot be read, or belongs to another folder.
+        If it cannot be read, was changed, or belongs to another folder.
     """
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_bytes())
-        belongs = manifest["shard"] == folder.name and manifest["rows"] >= 0 and manifest["payload"].keys()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(f"{path} cannot be read ({error}): delete {folder} and run again") from error
-    if not belongs:
-        raise ArtifactError(f"{path} does not belong to its folder: delete {folder} and run again")
+    manifest = _opened(folder, ("stage", "schema", "key", "identity"))
+    identity = manifest["identity"]
+    key = content_key(manifest["stage"], manifest["schema"], identity) if isinstance(identity, dict) else None
+    if manifest["key"] != key or not folder.name.endswith(f"-{key}"):
+        raise ArtifactError(f"{folder / MANIFEST} does not belong to its folder: {_mend(folder)}")
     return manifest
+
+
+def read_shard_manifest(folder: Path, digest: str | None = None) -> dict[str, Any]:
+    """Manifest of one piece of a sharded artifact.
+
+    Parameters
+    ----------
+    folder, digest
+        Of the piece, and the SHA-256 that its whole knows of this manifest.
+
+    Raises
+    ------
+    ArtifactError
+        If it cannot be read, was changed, or belongs to another folder.
+    """
+    manifest = _opened(folder, ("shard", "rows"))
+    if manifest["shard"] != folder.name:
+        raise ArtifactError(f"{folder / MANIFEST} does not belong to its folder: {_mend(folder)}")
+    if digest is not None and hashlib.sha256(_bytes(folder / MANIFEST)).hexdigest() != digest:
+        raise ArtifactError(f"{folder} is not the piece that was made for its universe: {_mend(folder)}")
+    return manifest
+
+
+def _opened(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """A manifest with these entries, and payloads that a store can have written."""
+    path = folder / MANIFEST
+    try:
+        manifest = unsealed(_bytes(path))
+        files = manifest["payload"]
+        as_written = all(
+            _FILE.fullmatch(name) and entry["bytes"] >= 0 and _DIGEST.fullmatch(entry["sha256"])
+            for name, entry in files.items()
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{path} cannot be read ({' '.join(str(error).split())}): {_mend(folder)}") from error
+    if not as_written or not set(names) <= manifest.keys():
+        raise ArtifactError(f"{path} cannot be read (no store writes such a thing): {_mend(folder)}")
+    return manifest
+
+
+def _mend(folder: Path) -> str:
+    """What makes a damaged folder whole; of one in pieces, the pieces are worth keeping."""
+    in_pieces = folder.is_dir() and any(p.is_dir() for p in folder.iterdir())
+    return f"delete {folder / MANIFEST if in_pieces else folder} and run again"
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror}): {_mend(path.parent)}") from error
+
+
+def _read_checked(path: Path, size: int, digest: str) -> bytes:
+    content = _bytes(path)
+    if len(content) != size:
+        raise ArtifactError(f"{path} has {len(content)} bytes, not {size}: {_mend(path.parent)}")
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ArtifactError(f"{path} is damaged: {_mend(path.parent)}")
+    return content

@@ -42,6 +42,11 @@ class SmallDisk:
         if self.real:
             subprocess.run(["umount", str(self.root)], check=True)
 
+    def limit_files(self, number):
+        """Whether the disk could be made to take no more than so many files and folders."""
+        remount = ["mount", "-o", f"remount,nr_inodes={number}", str(self.root)]
+        return self.real and subprocess.run(remount, capture_output=True).returncode == 0
+
     def read_only(self):
         """Whether the disk could be made read-only."""
         remount = ["mount", "-o", "remount,ro", str(self.root)]

@@ -221,7 +221,8 @@ def test_texts_on_disk_are_pieces_in_the_store(ask, empty):
     assert Path(found["folder"]).parent == empty / "universe"
     again = ask("enumerate", "--leaves", 3, "--on-disk", "--workers", 2)
     assert again["folder"] == found["folder"]
-    assert ask("verify") == {"passed": True, "artifacts": 1, "problems": []}
+    found = ask("verify")
+    assert (found["passed"], found["artifacts"], found["problems"]) == (True, 1, [])
 
 
 def test_functions_on_disk_are_pieces_in_the_store(ask, empty):
@@ -422,7 +423,9 @@ def test_verify_finds_one_flipped_bit(ask, filled):
     content[1000] ^= 1
     payload.write_bytes(content)
     damaged = ask("verify", code=1)
-    assert damaged["passed"] is False and len(damaged["problems"]) == 1 and str(payload) in damaged["problems"][0]
+    (problem,) = damaged["problems"]
+    assert damaged["passed"] is False and (problem["path"], problem["wrong"]) == (str(payload), "is damaged")
+    assert problem["stage"] == "run" and "`python -m synthlab train --split" in problem["mend"]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from synthlab import exchange
+from synthlab.durable import sealed, unsealed
 from synthlab.errors import ArtifactError, ConfigurationError
 from synthlab.exchange import merge, pack, unpack
 from synthlab.store import Carrier, Store, content_key
@@ -283,12 +284,12 @@ def test_forged_manifests_are_refused_in_one_line(here, packed, tmp_path, manife
     (tmp_path / "secret.bin").write_bytes(b"private")
     (tmp_path / "here").mkdir()
     content = {name: text for name, text in members(packed).items() if name.startswith(FOLDER)}
-    forged = json.loads(content[f"{FOLDER}/manifest.json"]) | manifest
+    forged = unsealed(content[f"{FOLDER}/manifest.json"]) | manifest
     try:  # a forger can compute the key of what is forged
         key = content_key(forged["stage"], forged["schema"], forged["identity"])
     except AttributeError:
         key = keys([0])[0]
-    content[f"{FOLDER}/manifest.json"] = json.dumps(forged).encode()
+    content[f"{FOLDER}/manifest.json"] = sealed(forged | {"key": key})
     renamed = {name.replace(keys([0])[0], key): text for name, text in content.items()}
     refused(here, zipped(tmp_path / "forged.zip", renamed.items()))
 
@@ -310,7 +311,7 @@ def test_bombs_are_refused_before_they_go_off(here, packed, tmp_path, monkeypatc
         return path
 
     outcome(7).save(here)
-    refused(here, declaring(2**32 - 2), "would unpack to over 4 GB|cannot be unpacked")
+    refused(here, declaring(2**32 - 2), "would unpack to over 0.3 GB|cannot be unpacked")
     refused(here, declaring(3))  # and one that claims to be small
     monkeypatch.setattr(exchange, "_MOST_BYTES", 1000)
 
@@ -334,9 +335,10 @@ def test_other_compressions_are_as_good_and_as_strict(here, there, packed, tmp_p
         (tmp_path / "broken.zip").write_bytes(broken)
         try:
             taken += unpack(store, tmp_path / "broken.zip", SCHEMAS)
+            assert files(store) == files(there)  # what nobody reads was hit, such as the time of a member
         except ArtifactError as error:
             assert "\n" not in str(error) and files(store) == {}
-    assert taken < 10
+    assert taken < 3 * number / 2
     assert unpack(here, path, SCHEMAS) == 3 and files(here) == files(there)
 
 

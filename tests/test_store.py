@@ -1,7 +1,6 @@
 """Artifacts are keyed by content, committed whole, and every kind of damage is found and named."""
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthlab.durable import write_atomically
+from synthlab.durable import sealed, unsealed, write_atomically
 from synthlab.errors import ArtifactError, ConfigurationError
 from synthlab.store import Carrier, Store, content_key, default_root
 
@@ -178,7 +177,7 @@ def test_a_damaged_payload_is_found_and_named(store, damage, file_name):
     path = store.folder("note", key) / file_name
     damage(path)
     (problem,) = store.verify()
-    assert str(path) in problem and "run again" in problem
+    assert problem.path == path and problem.delete == path.parent and problem.mend.endswith("run what made this note")
     if damage is not flip:
         with pytest.raises(ArtifactError, match=re.escape(str(path))):
             Note.load(store, key)
@@ -197,7 +196,7 @@ def test_an_extra_file_is_named_and_never_read(store):
     key = Note().save(store)
     extra = store.folder("note", key) / "stray.parquet.tmp"
     extra.write_bytes(b"junk")
-    assert store.verify() == [f"{extra} is not in the manifest: delete it"]
+    assert [str(p) for p in store.verify()] == [f"{extra} is not in the manifest: delete {extra}"]
     assert Note.load(store, key).title == "first"
 
 
@@ -205,7 +204,8 @@ def test_a_folder_without_manifest_is_named_with_both_mends(store):
     Note("healthy").save(store)
     folder = store.folder("note", Note("ill").save(store))
     remove(folder / "manifest.json")
-    assert store.verify() == [f"{folder} has no manifest: run what made it again, or delete it"]
+    (problem,) = store.verify()
+    assert str(problem) == f"{folder} has no manifest, so it is unfinished: delete {folder} and run what made this note"
     Note("ill").save(store)
     assert store.verify() == [] and Note.load(store, Note("ill").key).title == "ill"
 
@@ -216,7 +216,7 @@ def test_every_damaged_payload_has_a_line(store):
         flip(folder / "blob.bin")
     problems = store.verify()
     assert len(problems) == 2
-    assert all(str(f / "blob.bin") in p for f, p in zip(sorted(folders[:2]), problems, strict=True))
+    assert [p.path for p in problems] == [f / "blob.bin" for f in sorted(folders[:2])]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"not json"])
@@ -225,7 +225,7 @@ def test_an_unreadable_manifest_is_found_and_named(store, content):
     path = store.folder("note", key) / "manifest.json"
     path.write_bytes(content)
     (problem,) = store.verify()
-    assert str(path) in problem
+    assert problem.path == path
     with pytest.raises(ArtifactError, match="cannot be read"):
         Note.load(store, key)
 
@@ -234,9 +234,9 @@ def test_an_unreadable_manifest_is_found_and_named(store, content):
 def test_an_edited_manifest_does_not_belong_to_its_folder(store, change):
     key = Note().save(store)
     path = store.folder("note", key) / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_bytes(sealed(unsealed(path.read_bytes()) | change))
     (problem,) = store.verify()
-    assert "does not belong to its folder" in problem and str(path) in problem
+    assert (problem.path, problem.wrong) == (path, "does not belong to its folder")
     with pytest.raises(ArtifactError, match="does not belong"):
         Note.load(store, key)
 

@@ -146,7 +146,7 @@ class Study:
             one process take turns, for its random numbers are one. Networks of one's own stay in this process.
         minutes
             Time limit of this slice. A run that is cut off keeps its checkpoint, and the next slice goes on. In an
-            executor's threads, what has begun is finished.
+            executor's threads trainings end between two steps, and whatever else has begun is finished.
         retry
             Try again also what was refused before for a reason that lies in its settings.
         progress

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthlab.durable import remove_leftovers, write_atomically
+from synthlab.durable import explained, remove_leftovers, sealed, write_atomically
 from synthlab.language.grammar import Grammar
 from synthlab.store import Store, content_key
 from synthlab.universe import sharding
@@ -87,14 +86,15 @@ class Build:
 
     def commit(self, names: list[str], rows: int) -> None:
         """Write the manifest that makes the pieces a universe."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with explained(self.folder, 0):
+            self.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder)
         shards = {n: hashlib.sha256((self.folder / n / "manifest.json").read_bytes()).hexdigest() for n in names}
         manifest = {
             "stage": STAGE, "schema": SCHEMA, "key": self.key, "identity": self.identity, "rows": rows, "payload": {},
             "shards": shards,
         }  # fmt: skip
-        write_atomically(self.folder / "manifest.json", json.dumps(manifest, indent=1).encode())
+        write_atomically(self.folder / "manifest.json", sealed(manifest))
 
 
 class Pool:

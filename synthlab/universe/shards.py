@@ -84,7 +84,7 @@ class ShardedUniverse:
 
     def frame(self) -> pd.DataFrame:
         """One row a piece: name and number of rows. Sizes merged for later work repeat the rows of their parts."""
-        shards = [read_shard_manifest(self.folder / name) for name in self.manifest["shards"]]
+        shards = [self._piece(name) for name in self.manifest["shards"]]
         return pd.DataFrame({"shard": [s["shard"] for s in shards], "rows": [s["rows"] for s in shards]})
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class ShardedUniverse:
     def shards(self) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         """Names and arrays of the pieces, one at a time."""
         for name in self.manifest["shards"]:
-            yield name, read_payload(self.folder / name, read_shard_manifest(self.folder / name))
+            yield name, read_payload(self.folder / name, self._piece(name))
 
     def texts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Blocks of texts in the order of their ids: tokens (n, L), and class rows (n,), -1 where undefined.
@@ -125,8 +125,17 @@ class ShardedUniverse:
         table = terminal_table(self.grammar, algebra, job.measure)
         for size in range(smallest_size(job.measure) + 1, job.max_size + 1):
             names = [sharding.part_name(size, p) for p in range(identity["partitions"])]
+            for name in names:
+                self._piece(name)
             table = with_functions(table, algebra, size, sharding.read_functions(job, names))
         return table
+
+    def _piece(self, name: str) -> dict[str, Any]:
+        """Manifest of one piece, if it is the one that was made for this universe."""
+        digest = self.manifest["shards"].get(name)
+        if digest is None:
+            raise ArtifactError(f"{self.folder} does not list piece {name}: enumerate it again")
+        return read_shard_manifest(self.folder / name, digest)
 
     def _require(self, what: str) -> None:
         if self.what != what:

@@ -1,19 +1,13 @@
 """Universes on disk: the same as in memory whoever makes the pieces, and whole again after every accident."""
 
-import json
 import math
 import multiprocessing
-import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from faults.killing import Inline, stamps, tree, unfinished, universes
 
 from synthlab.errors import ArtifactError, BudgetExceeded, ConfigurationError, GrammarError
 from synthlab.language import grammar as grammar_module
@@ -45,23 +39,6 @@ def gaps():
     )  # fmt: skip
 
 
-class Inline(Executor):
-    """Runs a piece where it is submitted; looks at the world before each."""
-
-    def __init__(self, before=lambda number: None):
-        self.number, self.before = 0, before
-
-    def submit(self, function, /, *arguments, **keywords):
-        future = Future()
-        try:
-            self.before(self.number)
-            future.set_result(function(*arguments, **keywords))
-        except BaseException as error:
-            future.set_exception(error)
-        self.number += 1
-        return future
-
-
 @pytest.fixture(scope="module")
 def processes():
     """Two fresh interpreters, which know no grammar of this module."""
@@ -78,22 +55,6 @@ def executor(request):
         yield request.getfixturevalue("processes")
     else:
         yield Inline() if request.param == "inline" else None
-
-
-def tree(folder):
-    """Every file below a folder with its content."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def stamps(folder):
-    """What a rewritten file could not keep."""
-    found = {str(p.relative_to(folder)): p.stat() for p in folder.rglob("*") if p.is_file() and ".tmp-" not in str(p)}
-    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items()}
-
-
-def universes(store):
-    """Folders of finished and unfinished universes."""
-    return sorted((store.root / "universe").glob("*")) if store.root.exists() else []
 
 
 def same_texts(universe, corpus):
@@ -427,7 +388,7 @@ def test_more_workers_than_memory_for_their_operands_are_refused(store):
     assert universes(store) == []
 
 
-# ---------------------------------------------------------------- damage
+# ---------------------------------------------------------------- failures of workers
 
 
 @pytest.fixture(scope="module")
@@ -437,208 +398,6 @@ def pristine(tmp_path_factory):
     for make in MAKERS:
         make(store)
     return store
-
-
-@pytest.fixture(params=["texts", "functions"])
-def damaged(request, pristine, store):
-    """A copied universe to damage: its folder, one of its pieces, and how it is made again."""
-    shutil.copytree(pristine.root, store.root)
-    (folder,) = (store.root / "universe").glob(f"*-{request.param}-*")
-    piece = folder / ("texts-000003" if request.param == "texts" else "size-04-part-0001")
-    assert store.verify() == [] and (piece / "manifest.json").exists()
-    return folder, piece, make_texts if request.param == "texts" else make_functions
-
-
-def read_all(universe):
-    return [*universe.shards()]
-
-
-def payload_of(piece):
-    return max(piece.glob("*.npy"), key=lambda p: p.stat().st_size)
-
-
-def flip(piece):
-    path = payload_of(piece)
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    return path
-
-
-def truncate(piece):
-    path = payload_of(piece)
-    path.write_bytes(path.read_bytes()[:-1])
-    return path
-
-
-def empty(piece):
-    path = payload_of(piece)
-    path.write_bytes(b"")
-    return path
-
-
-def remove_payload(piece):
-    path = payload_of(piece)
-    path.unlink()
-    return path
-
-
-def remove_piece(piece):
-    shutil.rmtree(piece)
-    return piece
-
-
-def stray_in_piece(piece):
-    path = piece / "stray.npy.tmp"
-    path.write_bytes(b"junk")
-    return path
-
-
-def stray_file(piece):
-    path = piece.parent / "texts-000099.tmp"
-    path.write_bytes(b"junk")
-    return path
-
-
-def stray_piece(piece):
-    path = piece.parent / "texts-999999"
-    shutil.copytree(piece, path)
-    return path
-
-
-def edit_manifest(piece):
-    path = piece / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"rows": 1}))
-    return piece
-
-
-def forge_manifest(piece):
-    """A flipped bit, and a piece manifest that agrees with it."""
-    entry = {"bytes": flip(piece).stat().st_size, "sha256": "0" * 64}
-    path = piece / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["payload"][payload_of(piece).name] = entry
-    path.write_text(json.dumps(manifest))
-    return piece
-
-
-def truncate_manifest(piece):
-    path = piece / "manifest.json"
-    path.write_bytes(path.read_bytes()[:-1])
-    return piece
-
-
-CONTENT = [flip, truncate, empty, remove_payload, remove_piece, edit_manifest, forge_manifest, truncate_manifest]
-STRAYS = [stray_in_piece, stray_file, stray_piece]
-
-
-@pytest.mark.parametrize("damage", [*CONTENT, *STRAYS])
-def test_damage_is_found_and_named(store, damaged, damage):
-    _, piece, _ = damaged
-    path = damage(piece)
-    (problem,) = store.verify()
-    assert str(path) in problem and "delete" in problem
-
-
-@pytest.mark.parametrize("damage", [*CONTENT, *STRAYS])
-def test_the_mend_that_is_named_restores_every_byte(store, pristine, damaged, damage):
-    """Delete what the line says, and run again."""
-    _, piece, make = damaged
-    damage(piece)
-    (problem,) = store.verify()
-    named = re.search(r"(?:delete (\S+) and run again|^(\S+) is not in the manifest: delete it)", problem)
-    target = store.root / next(filter(None, named.groups()))
-    if target.is_dir():
-        shutil.rmtree(target)
-    else:
-        target.unlink(missing_ok=True)
-    make(store)
-    assert store.verify() == []
-    assert tree(store.root) == tree(pristine.root)
-
-
-@pytest.mark.parametrize("damage", [truncate, empty, remove_payload, remove_piece, truncate_manifest])
-def test_a_damaged_piece_is_named_when_it_is_read(store, damaged, damage):
-    folder, piece, _ = damaged
-    path = damage(piece)
-    with pytest.raises(ArtifactError, match=re.escape(str(path))):
-        read_all(ShardedUniverse.load(store, folder.name[-16:]))
-
-
-@pytest.mark.parametrize("damage", STRAYS)
-def test_strays_are_never_read(store, pristine, damaged, damage):
-    folder, piece, _ = damaged
-    damage(piece)
-    found = read_all(ShardedUniverse.load(store, folder.name[-16:]))
-    expected = read_all(ShardedUniverse.load(pristine, folder.name[-16:]))
-    assert [name for name, _ in found] == [name for name, _ in expected]
-
-
-def test_every_damaged_piece_has_a_line(store, damaged):
-    folder, piece, _ = damaged
-    other = folder / ("texts-000001" if "texts" in piece.name else "size-03-part-0000")
-    paths = sorted(map(str, (flip(piece), flip(other))))
-    assert [p.split(" ")[0] for p in sorted(store.verify())] == paths
-
-
-@pytest.mark.parametrize("second", [flip, remove_piece, truncate])
-def test_one_damaged_piece_hides_no_other(store, damaged, second):
-    folder, piece, _ = damaged
-    other = folder / ("texts-000001" if "texts" in piece.name else "size-03-part-0000")
-    paths = [truncate(other), second(piece)]
-    problems = "\n".join(store.verify())
-    assert all(str(path) in problems for path in paths)
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[]"])
-def test_an_unreadable_universe_manifest_is_refused(store, damaged, content):
-    folder, _, make = damaged
-    (folder / "manifest.json").write_bytes(content)
-    (problem,) = store.verify()
-    assert str(folder / "manifest.json") in problem
-    with pytest.raises(ArtifactError, match=re.escape(str(folder / "manifest.json"))):
-        ShardedUniverse.load(store, folder.name[-16:])
-    with pytest.raises(ArtifactError, match=re.escape(str(folder / "manifest.json"))):
-        make(store)
-
-
-def test_a_piece_that_the_manifest_no_longer_lists_is_found(store, damaged):
-    folder, piece, _ = damaged
-    manifest = json.loads((folder / "manifest.json").read_text())
-    del manifest["shards"][piece.name]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    (problem,) = store.verify()
-    assert str(piece) in problem
-
-
-def test_an_unfinished_universe_is_named_and_refused(store, damaged):
-    folder, _, make = damaged
-    (folder / "manifest.json").unlink()
-    assert store.verify() == [f"{folder} has no manifest: run what made it again, or delete it"]
-    with pytest.raises(ArtifactError, match=re.escape(str(folder))):
-        ShardedUniverse.load(store, folder.name[-16:])
-    before = stamps(folder)
-    make(store, Inline())
-    assert {name: s for name, s in stamps(folder).items() if name != "manifest.json"} == before
-    assert store.verify() == []
-
-
-def test_a_damaged_operand_is_found_before_anything_is_built_on_it(store):
-    """A flipped bit in a committed size, seen by the run that goes on from it."""
-    folder = make_functions(store).folder
-    (folder / "manifest.json").unlink()
-    for piece in folder.glob("size-04-*"):
-        shutil.rmtree(piece)
-    path = folder / "size-03" / "keys.npy"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    other = shutil.move(store.root, store.root.with_name("moved"))  # another path: nothing is cached
-    with pytest.raises(ArtifactError, match="size-03"):
-        make_functions(Store(other))
-
-
-# ---------------------------------------------------------------- failures of workers
 
 
 WRITERS = [(make_texts, "write_texts"), (make_functions, "write_functions"), (make_functions, "merge_size")]
@@ -661,7 +420,7 @@ def test_a_failing_worker_leaves_the_rest_intact(store, pristine, monkeypatch, m
         with pytest.raises(type(error)):
             make(store)
     (folder,) = universes(store)
-    assert store.verify() == [f"{folder} has no manifest: run what made it again, or delete it"]
+    assert unfinished(store) == [folder]
     before = stamps(folder)
     assert before and not list(folder.glob(".tmp-*"))
     undisturbed = tree(pristine.root / "universe" / folder.name)
@@ -719,188 +478,3 @@ def test_going_on_does_not_depend_on_the_free_memory(store, monkeypatch, make, s
     make(POLYNOMIAL, size, store=store, num_workers=2, executor=Inline())
     assert universes(store) == [folder]
     assert {name: stamp for name, stamp in stamps(folder).items() if name in before} == before
-
-
-# ---------------------------------------------------------------- killed
-
-CALLS = {
-    "texts": "enumerate_texts(POLYNOMIAL, 4, store=store, rows_per_shard=1000, num_workers=2)",
-    "functions": "enumerate_functions_on_disk(POLYNOMIAL, 5, store=store, partitions=6, num_workers=2)",
-}
-PROGRAM = """
-import os, sys, time
-from synthlab.store import Store
-from synthlab.language.grammar import POLYNOMIAL
-from synthlab.universe.shards import enumerate_functions_on_disk, enumerate_texts
-
-sync = os.fsync
-def slow(descriptor):
-    time.sleep(0.005)
-    sync(descriptor)
-os.fsync = slow
-
-store = Store(sys.argv[1])
-{call}
-"""
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """Stores of the runs that nobody kills."""
-    stores = {}
-    for what, call in CALLS.items():
-        stores[what] = Store(tmp_path_factory.mktemp("undisturbed") / "store")
-        eval(call, globals() | {"store": stores[what]})
-    return stores
-
-
-def committed(store):
-    """Pieces that are there, while others are written."""
-    return [p for p in store.root.glob("universe/*/*/manifest.json") if not p.parent.name.startswith(".tmp-")]
-
-
-def stop_after(store, what, num_pieces, how):
-    """Run an enumeration in a process of its own, and stop it when so many pieces are committed."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(call=CALLS[what]), str(store.root)], stderr=subprocess.PIPE, text=True
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while len(committed(store)) < num_pieces:
-            assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
-            time.sleep(0.002)
-        process.send_signal(how)
-        return process.wait(timeout=120), process.stderr.read()
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@pytest.mark.parametrize(
-    ("num_pieces", "how"),
-    [(1, signal.SIGKILL), (2, signal.SIGKILL), (13, signal.SIGKILL), (3, signal.SIGINT)],
-    ids=["1 kill -9", "2 kill -9", "13 kill -9", "3 Ctrl-C"],
-)
-@pytest.mark.parametrize("what", CALLS)
-def test_a_stopped_run_goes_on_where_it_was(store, undisturbed, what, num_pieces, how):
-    code, errors = stop_after(store, what, num_pieces, how)
-    assert code == -how and (how == signal.SIGKILL or errors.rstrip().endswith("KeyboardInterrupt"))
-    (folder,) = universes(store)
-    expected = tree(undisturbed[what].root / "universe" / folder.name)
-    assert store.verify() == [f"{folder} has no manifest: run what made it again, or delete it"]
-    kept = {name: c for name, c in tree(folder).items() if ".tmp-" not in name}
-    assert num_pieces <= sum(name.endswith("manifest.json") for name in kept) < len(expected) / 3
-    assert all(expected[name] == content for name, content in kept.items())
-    before = stamps(folder)
-    eval(CALLS[what], globals() | {"store": store})
-    assert {name: s for name, s in stamps(folder).items() if name in before} == before
-    assert {name: c for name, c in tree(folder).items() if ".tmp-" not in name} == expected
-    assert store.verify() == [] and tree(folder) == expected  # no litter of the killed writers either
-
-
-# One process after another, each killed at a later sync, until one survives.
-KILLED_AT_EVERY_SYNC = """
-import json, os, signal, sys
-from concurrent.futures import Executor, Future
-from synthlab.store import Store
-from synthlab.language.grammar import POLYNOMIAL
-from synthlab.universe.shards import enumerate_functions_on_disk, enumerate_texts
-
-class Inline(Executor):
-    def submit(self, function, /, *arguments):
-        future = Future()
-        future.set_result(function(*arguments))
-        return future
-
-def make(root):
-    return {call}
-
-sync, folder, report = os.fsync, sys.argv[1], []
-make(folder + "/expected")
-for nth in range(1, 200):
-    root = folder + "/" + str(nth)
-    child = os.fork()
-    if not child:
-        calls = 0
-        def dying(descriptor):
-            global calls
-            calls += 1
-            if calls == nth:
-                os.kill(os.getpid(), signal.SIGKILL)
-            sync(descriptor)
-        os.fsync = dying
-        make(root)
-        os._exit(0)
-    survived = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    damage = Store(root).verify()
-    make(root)
-    report.append([survived, damage, Store(root).verify()])
-    if survived:
-        break
-print(json.dumps(report))
-"""
-SMALL_CALLS = {
-    "texts": "enumerate_texts(POLYNOMIAL, 2, store=Store(root), rows_per_shard=40, executor=Inline())",
-    "functions": "enumerate_functions_on_disk(POLYNOMIAL, 3, store=Store(root), partitions=1, executor=Inline())",
-}
-
-
-@pytest.mark.parametrize("what", SMALL_CALLS)
-def test_a_kill_at_any_sync_is_survived(tmp_path, what):
-    program = KILLED_AT_EVERY_SYNC.format(call=SMALL_CALLS[what])
-    answer = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=300)
-    assert answer.returncode == 0, answer.stderr
-    report = json.loads(answer.stdout)
-    pieces = 3  # of two payloads or more, each with a manifest and two folders to sync
-    assert len(report) > 5 * pieces and [survived for survived, _, _ in report] == [False] * (len(report) - 1) + [True]
-    expected = tree(tmp_path / "expected")
-    for nth, (survived, damage, after) in enumerate(report, 1):
-        (folder,) = universes(Store(tmp_path / str(nth)))
-        unfinished = [f"{folder} has no manifest: run what made it again, or delete it"]
-        assert damage in ([], unfinished) if survived or nth == len(report) - 1 else damage == unfinished
-        assert after == [], f"killed at sync {nth}"
-        assert tree(tmp_path / str(nth)) == expected
-
-
-# ---------------------------------------------------------------- disk full
-
-
-@pytest.mark.parametrize(
-    "leaving", [0, 40_960, 114_688], ids=["nothing", "half a piece", "a piece without its manifest"]
-)
-def test_a_full_disk_is_named_and_what_was_written_stays(small_disk, tmp_path, leaving):
-    """The disk is a tmpfs of 2 MB; without the right to mount, its full state is pretended."""
-
-    def run(store, before=lambda number: None):
-        return enumerate_texts(POLYNOMIAL, 4, store=store, rows_per_shard=10_000, executor=Inline(before))
-
-    store, elsewhere = Store(small_disk.root / "store"), Store(tmp_path / "elsewhere")
-    with pytest.raises(ArtifactError) as caught:
-        run(store, lambda number: small_disk.fill(leaving) if number == 3 else None)
-    message = str(caught.value)
-    small_disk.make_room()
-    (folder,) = universes(store)
-    run(elsewhere)
-    expected = tree(elsewhere.root / "universe" / folder.name)
-    assert str(folder) in message and "\n" not in message
-    assert re.search(r"needs 0\.1 MB, 0\.\d MB are free: make room, run again", message)
-    before = stamps(folder)
-    assert all(expected[name] == content for name, content in tree(folder).items())
-    pieces = {name.split("/")[0] for name in before}
-    assert {"classes", "texts-000000", "texts-000001", "texts-000002"} <= pieces and "texts-000003" not in pieces
-    assert store.verify() == [f"{folder} has no manifest: run what made it again, or delete it"]
-    run(store)
-    assert tree(folder) == expected and store.verify() == []
-    assert {name: stamp for name, stamp in stamps(folder).items() if name in before} == before
-
-
-def test_a_disk_that_fills_while_functions_are_merged_is_named(small_disk, tmp_path):
-    def run(store, before=lambda number: None):
-        return enumerate_functions_on_disk(POLYNOMIAL, 5, store=store, partitions=2, executor=Inline(before))
-
-    store, elsewhere = Store(small_disk.root / "store"), Store(tmp_path / "elsewhere")
-    with pytest.raises(ArtifactError, match=r"needs .* MB, .* MB are free: make room, run again"):
-        run(store, lambda number: small_disk.fill(8192) if number == 8 else None)  # the merge of four leaves
-    small_disk.make_room()
-    run(store), run(elsewhere)
-    assert tree(store.root / "universe") == tree(elsewhere.root / "universe") and store.verify() == []
