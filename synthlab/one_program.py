@@ -8,9 +8,10 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from synthlab.errors import ConfigurationError
+from synthlab.errors import BudgetExceeded, ConfigurationError
 from synthlab.options import bound_of
 
+_MOST_BITS = 13_000  # under 4,000 digits, which Python writes
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}(/[0-9]{0,17}[1-9][0-9]{0,17}|\.[0-9]{1,18})?")
 
 
@@ -49,6 +50,7 @@ def _number(text: str) -> Fraction:
 
 
 def _eval(options: argparse.Namespace) -> dict[str, Any]:
+    from synthlab.language.exact import num_bits, shown
     from synthlab.language.interpreter import UndefinedResult, evaluate_exact
     from synthlab.language.program import parse
 
@@ -56,7 +58,11 @@ def _eval(options: argparse.Namespace) -> dict[str, Any]:
     given = {"x": options.x, "y": options.y, **dict(v.partition("=")[::2] for v in options.set)}
     point = {name: _number(value) for name, value in given.items() if value is not None}
     value = evaluate_exact(program, point)
-    return {"value": None if isinstance(value, UndefinedResult) else f"{value.numerator}/{value.denominator}"}
+    if isinstance(value, UndefinedResult):
+        return {"value": None}
+    if num_bits(value) > _MOST_BITS:
+        raise BudgetExceeded(f"the value has {shown(value).removeprefix('a fraction of ')}: evaluate a smaller program")
+    return {"value": f"{value.numerator}/{value.denominator}"}
 
 
 def _pqgram(options: argparse.Namespace) -> dict[str, Any]:

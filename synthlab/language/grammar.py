@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
@@ -19,7 +20,19 @@ from typing import Any
 import numpy as np
 
 from synthlab.errors import GrammarError
-from synthlab.language.operator import ADD, DIVIDE, MAXIMUM, MINIMUM, MULTIPLY, NAME, SUBTRACT, Operator
+from synthlab.language.exact import exact_number
+from synthlab.language.operator import (
+    ADD,
+    DIVIDE,
+    MAX_NAME,
+    MAXIMUM,
+    MINIMUM,
+    MULTIPLY,
+    NAME,
+    SUBTRACT,
+    Operator,
+    is_whole,
+)
 
 PAD = 255
 """Filler behind the last token of a row in a token matrix (uint8)."""
@@ -27,7 +40,16 @@ PAD = 255
 MAX_DIGITS = 18
 """Longest literal in program text."""
 
+MAX_POINTS = 1 << 20
+"""Most points of a grid."""
+_MAX_HIDDEN = 1 << 50
+
 _GRAMMAR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+def _check_num_points(num: int) -> None:
+    if num > MAX_POINTS:
+        raise GrammarError(f"the grid has {num:,} points: use at most {MAX_POINTS:,}")
 
 
 @dataclass(frozen=True)
@@ -38,7 +60,9 @@ class Grid:
 
     def __post_init__(self) -> None:
         try:
-            axes = tuple(tuple(map(Fraction, list(axis))) for axis in self.axes if not isinstance(axis, str))
+            given = [tuple(axis) for axis in self.axes if not isinstance(axis, (str, bytes))]
+            _check_num_points(math.prod(map(len, given)))
+            axes = tuple(tuple(map(exact_number, axis)) for axis in given)
         except (TypeError, ValueError, OverflowError, ArithmeticError) as error:
             raise GrammarError(f"the grid holds something that is no finite number: {error}") from error
         if not axes or len(axes) < len(self.axes) or not all(axes):
@@ -92,6 +116,7 @@ class Grammar:
     hidden_domain: tuple[int, int] = (-20, 20)
 
     def __post_init__(self) -> None:
+        self._settle_types()
         if not self.variables and not self.constants:
             raise GrammarError(f"grammar {self.name!r} has no terminals: declare a variable")
         if not self.variables:
@@ -110,6 +135,33 @@ class Grammar:
             raise GrammarError(f"the grid has {len(self.grid.axes)} axes for {len(self.variables)} variables")
         if self.hidden_domain[1] - self.hidden_domain[0] < 8:
             raise GrammarError(f"hidden inputs from {self.hidden_domain} are too few: widen hidden_domain")
+
+    def _settle_types(self) -> None:
+        """Tuples of the declared types, so that the grammar can be hashed, and of Python's integers, which do not wrap.
+
+        Raises
+        ------
+        GrammarError
+            For fields of other types.
+        """
+        names = [self.name, *_listed(self.variables, "variables")]
+        if not all(isinstance(name, str) and len(name) <= MAX_NAME for name in names):
+            raise GrammarError(f"the name of a grammar and its variables are texts of at most {MAX_NAME} characters")
+        if not all(isinstance(operator, Operator) for operator in _listed(self.operators, "operators")):
+            raise GrammarError(f"grammar {self.name!r}: declare its operators as Operator(...)")
+        constants = [c.item() if isinstance(c, np.integer) else c for c in _listed(self.constants, "constants")]
+        if not all(map(is_whole, constants)):
+            raise GrammarError(f"constants are literals of at most {MAX_DIGITS} digits: build others with an operator")
+        domain = [v.item() if isinstance(v, np.integer) else v for v in _listed(self.hidden_domain, "hidden_domain")]
+        if len(domain) != 2 or not all(is_whole(v) and abs(v) <= _MAX_HIDDEN for v in domain):
+            raise GrammarError(f"grammar {self.name!r}: hidden_domain is a pair of whole numbers up to 2^50")
+        if not isinstance(self.grid, Grid):
+            raise GrammarError(f"grammar {self.name!r}: declare its grid as Grid(...)")
+        for name, values in (
+            ("variables", names[1:]), ("constants", constants), ("operators", list(self.operators)),
+            ("hidden_domain", domain),
+        ):  # fmt: skip
+            object.__setattr__(self, name, tuple(values))
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
@@ -130,6 +182,11 @@ class Grammar:
     def arities(self) -> np.ndarray:
         """Arity of every token, int64 (V,); 0 for leaves."""
         return np.array([0] * self.num_terminals + [o.arity for o in self.operators], dtype=np.int64)
+
+    @cached_property
+    def token_arities(self) -> tuple[int, ...]:
+        """Arity of every token as Python's integers."""
+        return tuple(self.arities.tolist())
 
     @property
     def max_arity(self) -> int:
@@ -210,6 +267,13 @@ class Grammar:
         return f"Grammar({self.name!r}: {' '.join(self.tokens)})"
 
 
+def _listed(values: Any, name: str) -> list[Any]:
+    """A field that is a sequence, as a list."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise GrammarError(f"the {name} of a grammar are a sequence, such as a tuple, not {type(values).__name__}")
+    return list(values)
+
+
 _REGISTRY: dict[str, Grammar] = {}
 
 
@@ -225,7 +289,8 @@ def register(grammar: Grammar) -> Grammar:
 def get_grammar(name: str) -> Grammar:
     """Look a registered grammar up by name."""
     if name not in _REGISTRY:
-        raise GrammarError(f"unknown grammar {name!r}: choose from {', '.join(sorted(_REGISTRY))}, or register yours")
+        known = ", ".join(sorted(_REGISTRY))
+        raise GrammarError(f"unknown grammar {ascii(name)[:60]}: choose from {known}, or register yours")
     return _REGISTRY[name]
 
 

@@ -26,6 +26,7 @@ import numpy as np
 
 from synthlab.errors import BudgetExceeded, GrammarError, SynthlabError
 from synthlab.language import tracing
+from synthlab.language.exact import shown
 from synthlab.language.grammar import Grammar
 from synthlab.language.interpreter import Algebra, Points, evaluate, number_algebra
 from synthlab.language.machine import code_table
@@ -41,6 +42,7 @@ MAX_DEGREE = 1 << 20
 """Largest degree of a difference: two points then miss it with a probability below 2^-82."""
 _UNDEFINED_VALUE = np.uint64(0x123456789ABCDEF1)
 _DENOMINATOR = 7
+_LARGEST_PART = 1 << 60
 
 
 def identity_method(grammar: Grammar, seed: int = FINGERPRINT_SEED) -> str:
@@ -116,7 +118,20 @@ def _refuse_jumps(grammar: Grammar) -> None:
 def observation_algebra(grammar: Grammar) -> Algebra:
     """The arithmetic in which outputs on the grid are compared."""
     points = grammar.grid.points
-    return ResiduePoints(grammar, points) if grammar.exact else number_algebra(grammar, points)
+    if not grammar.exact:
+        return number_algebra(grammar, points)
+    _require_residues(grammar)
+    return ResiduePoints(grammar, points)
+
+
+def _require_residues(grammar: Grammar) -> None:
+    """Refuse a grid whose values others are equal to modulo the prime, as 2^61 is to 1."""
+    values = itertools.chain.from_iterable(grammar.grid.axes)
+    large = next((v for v in values if max(abs(v.numerator), v.denominator) >= _LARGEST_PART), None)
+    if large is not None:
+        raise GrammarError(
+            f"the grid value {shown(large)} has a part beyond 2^60: write it as a shorter fraction, as 1/1000 for 0.001"
+        )
 
 
 def grid_codes(grammar: Grammar, prefix: np.ndarray) -> np.ndarray:
@@ -244,7 +259,13 @@ def _norm_of(program: Program) -> _Norm:
     """Bound of the coefficients of one program."""
     grammar = program.grammar
     leaves = [_Norm(1, 1, 1)] * len(grammar.variables) + [_Norm(c) for c in grammar.constants]
-    return program.fold(leaves.__getitem__, _combined_norm)
+
+    def node(operator: Operator, parts: Sequence[_Norm]) -> _Norm:
+        # beyond the prime how far does not matter, and squares of squares would outgrow the memory
+        norm = _combined_norm(operator, parts)
+        return _Norm(min(norm.over, PRIME), min(norm.under, PRIME), min(norm.degree, MAX_DEGREE + 1))
+
+    return program.fold(leaves.__getitem__, node)
 
 
 def _combined_norm(operator: Operator, parts: Sequence[_Norm]) -> _Norm:

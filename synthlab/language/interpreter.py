@@ -4,6 +4,25 @@ The arithmetic is declared once, by `Operator.meaning`, and carried out in an `A
 floats, or (in `identity`) residues modulo a prime. A result that does not exist, such as 1/0, is a
 value, never an exception: `UNDEFINED` for one point, NaN in float arrays. It spreads: an operator with
 a missing operand has no result.
+
+==========================  ==================  ===================  ==================  ====================
+what happens                `evaluate_exact`    `WholeNumbers`       `Floats`            residues
+==========================  ==================  ===================  ==================  ====================
+x/0, x//0, x%0, 0/0         no value            (not used)           no value            no value
+a missing operand           no value            (not used)           no value            no value
+x/x where x is 0            no value            (not used)           no value            no value at the point
+floor and remainder         downwards; the sign of the divisor       the same            (not used)
+a value of 2^60 and more    exact               refused              see below           modulo 2^61 - 1
+2^53 and more, if whole     exact               exact                refused             modulo 2^61 - 1
+infinity, also on the way   exact               refused              no value            modulo 2^61 - 1
+over 2^20 bits              refused             refused              no value            modulo 2^61 - 1
+zero                        has one sign        has one sign         has one sign        has one sign
+rounding                    none                none                 IEEE 754            none
+==========================  ==================  ===================  ==================  ====================
+
+Refused means an error before any result is given; nothing wraps. On the grid, poles of exact grammars are those
+of the residues, so that rounding neither makes nor hides one. As functions (in `identity`) quotients are reduced:
+x/x is 1.
 """
 
 from __future__ import annotations
@@ -16,7 +35,8 @@ from typing import Any
 
 import numpy as np
 
-from synthlab.errors import ConfigurationError, GrammarError, SynthlabError
+from synthlab.errors import BudgetExceeded, ConfigurationError, GrammarError, SynthlabError
+from synthlab.language.exact import as_float, exact_number, num_bits, shown
 from synthlab.language.grammar import Grammar
 from synthlab.language.machine import INT64_LIMIT, CodeTable, code_table, run_programs, run_shared
 from synthlab.language.operator import Operator
@@ -29,6 +49,8 @@ Points = list[tuple[Fraction, ...]]
 
 _ROWS_AT_ONCE = 1 << 16
 _EXACT_FLOAT = float(1 << 53)
+MAX_BITS = 1 << 20
+"""Longest numerator or denominator of an exact value."""
 
 
 class UndefinedResult:
@@ -50,18 +72,25 @@ def evaluate_exact(program: Program, point: Mapping[str, Fraction | int]) -> Fra
     Raises
     ------
     ConfigurationError
-        If the point lacks a variable of the grammar.
+        If the point lacks a variable of the grammar, or holds something that is no finite number.
+    BudgetExceeded
+        If a value has more than a million bits, as x squared again and again soon has.
     """
     missing = [v for v in program.grammar.variables if v not in point]
     if missing:
         raise ConfigurationError(f"the point gives no value for {', '.join(missing)}")
-    inputs = tuple(Fraction(point[v]) for v in program.grammar.variables)
+    try:
+        inputs = tuple(exact_number(point[v]) for v in program.grammar.variables)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigurationError(f"the point holds something that is no finite number: {error}") from error
     leaves = program.grammar.terminal_values(inputs)
 
     def node(operator: Operator, operands: Any) -> Fraction | UndefinedResult:
         if any(isinstance(o, UndefinedResult) for o in operands):
             return UNDEFINED
         value = operator.exact(*operands)
+        if value is not None and num_bits(value) > MAX_BITS:
+            raise BudgetExceeded(f"a value of {operator.symbol!r} has over {MAX_BITS:,} bits: use a smaller program")
         return UNDEFINED if value is None else value
 
     return program.fold(leaves.__getitem__, node)
@@ -114,8 +143,10 @@ class WholeNumbers(Algebra):
         with np.errstate(all="ignore"):
             wanted = operator.meaning(*(o.astype(np.float64) for o in operands))
             values = np.broadcast_to(operator.meaning(*operands), operands[0].shape)
-        # an overflow inside the operator shows as a difference from the floats
-        if not (np.abs(wanted) < INT64_LIMIT).all() or not np.allclose(values, wanted, rtol=1e-9, atol=0.5):
+            # an overflow inside the operator shows as a difference from the floats, rounding as one of a few digits
+            rounding = 0.5 + 1e-9 * np.abs(wanted) + 1e-14 * sum(np.abs(o.astype(np.float64)) for o in operands)
+            near = np.abs(values - wanted) <= rounding
+        if not near.all() or not (np.abs(wanted) < INT64_LIMIT).all():
             raise SynthlabError(f"values of {operator.symbol!r} exceed 2^60: lower the size, or move the grid")
         if not np.issubdtype(values.dtype, np.integer):
             raise GrammarError(f"operator {operator.symbol!r} leaves the integers: declare integral=False")
@@ -128,7 +159,7 @@ class WholeNumbers(Algebra):
 class Floats(Algebra):
     """Floats at any points; NaN where a value does not exist or is not finite.
 
-    Whole results of a grammar that stays whole (with `//`, say) are exact: beyond 2^53 is an error.
+    Whole results of a grammar that stays whole (with `//`, say) are exact: from 2^53 on is an error.
 
     Parameters
     ----------
@@ -144,11 +175,15 @@ class Floats(Algebra):
         self.grammar = grammar
         whole_points = all(v.denominator == 1 for row in values for v in row)
         self.whole = whole_points and all(o.integral for o in grammar.operators)
-        self.terminals = np.array(values, dtype=dtype).T.copy()
+        with np.errstate(over="ignore"):
+            rounded = np.array([[as_float(v) for v in row] for row in values]).astype(dtype)
+        if not np.isfinite(rounded).all():
+            raise GrammarError(f"the grid of {grammar.name!r} reaches beyond the floats: use smaller values")
+        self.terminals = rounded.T.copy()
         self.table = code_table(grammar, "code")
         self.constants = np.array(self.table.constants if self.table else [], dtype=dtype)
         if self.whole and _divides(grammar):
-            self.limit = _EXACT_FLOAT
+            self.limit = _EXACT_FLOAT - 1  # 2^53 itself may be 2^53 + 1, rounded
             exact = [v for row in values for v in row] + list(self.table.constants if self.table else ())
             _require_exact(exact, _EXACT_FLOAT, "2^53")
         elif self.table and self.table.hides_infinity:
@@ -166,7 +201,7 @@ class Floats(Algebra):
 
     def _settled(self, operator: Operator, values: np.ndarray) -> np.ndarray:
         """Infinite values made missing; refused where whole numbers would no longer be exact."""
-        values = np.where(np.isfinite(values), values, np.nan)
+        values = np.where(np.isfinite(values), values, np.nan) + 0.0
         if self.limit and np.nanmax(np.abs(values), initial=0) > self.limit:
             raise SynthlabError(f"values of {operator.symbol!r} exceed 2^53: lower the size, or move the grid")
         return values
@@ -179,6 +214,7 @@ class Floats(Algebra):
 
     def finish(self, values: np.ndarray) -> np.ndarray:
         values[~np.isfinite(values)] = np.nan
+        values += 0.0  # zero has one sign
         return values
 
 
@@ -191,7 +227,7 @@ def _require_exact(values: list[Fraction], limit: float, name: str) -> None:
     """Refuse grid values and constants that the arithmetic could not hold exactly."""
     largest = max(map(abs, values))
     if largest >= limit:
-        raise SynthlabError(f"the grid or a constant reaches {largest}, beyond {name}: use smaller values")
+        raise SynthlabError(f"the grid or a constant reaches {shown(largest)}, beyond {name}: use smaller values")
 
 
 def _to_nine_digits(values: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from synthlab.errors import GrammarError
+from synthlab.language.exact import as_float
 from synthlab.language.tracing import NUMBER_ACTIONS, Code, NotTraceable, trace
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -22,6 +23,9 @@ _WHOLE_PROBES = tuple(map(Fraction, (0, 1, -2, 3, 4)))
 _PROBES = tuple(Fraction(n, d) for n, d in ((3, 1), (-5, 2), (7, 3), (1, 1), (-1, 4)))
 _DIGITS = 9
 MAX_ARITY = 8
+MAX_NAME = 64
+"""Longest symbol of an operator, and longest name of a variable or a grammar."""
+_MOST_PRECEDENCE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,7 @@ class Operator:
     commutative
         Whether swapping the two operands never changes the function.
     precedence
-        Binding strength of an infix operator; equal strengths associate to the left.
+        Binding strength of an infix operator, a whole number; equal strengths associate to the left.
     integral
         Whether whole operands always give a whole result (false for division).
 
@@ -64,10 +68,12 @@ class Operator:
     integral: bool = True
 
     def __post_init__(self) -> None:
-        if not (NAME.fullmatch(self.symbol) or _SYMBOL.fullmatch(self.symbol)):
-            raise GrammarError(f"operator {self.symbol!r}: use a name or ASCII punctuation")
-        if not isinstance(self.arity, int) or not 1 <= self.arity <= MAX_ARITY:
-            raise GrammarError(f"operator {self.symbol!r}: arity {self.arity} must be a number from 1 to {MAX_ARITY}")
+        _check_symbol(self.symbol)
+        if not is_whole(self.arity) or not 1 <= self.arity <= MAX_ARITY:
+            given = ascii(self.arity)[:40]
+            raise GrammarError(f"operator {self.symbol!r}: arity {given} must be a number from 1 to {MAX_ARITY}")
+        if not is_whole(self.precedence) or abs(self.precedence) > _MOST_PRECEDENCE:
+            raise GrammarError(f"operator {self.symbol!r}: its precedence must be a whole number up to 1000")
         if not NAME.fullmatch(self.symbol) and self.arity != 2:
             raise GrammarError(f"operator {self.symbol!r}: punctuation is infix and needs arity 2; use a name")
         if self.commutative and self.arity != 2:
@@ -122,13 +128,13 @@ class Operator:
         known = np.isfinite(values)
         for operand in operands:
             known &= np.isfinite(operand)
-        return np.where(known, values, np.nan)
+        return np.where(known, values, np.nan) + 0.0  # zero has one sign
 
     def exact(self, *operands: Fraction) -> Fraction | None:
         """Result on exact operands, None where there is none; rounded where the meaning has no code."""
         code = self.field_code or self.code
         if code is None:
-            value = float(self.values(*(np.array(float(o)) for o in operands)))
+            value = float(self.values(*(np.array(as_float(o)) for o in operands)))
             return None if math.isnan(value) else Fraction(value)
         try:
             return Fraction(code.run(operands, NUMBER_ACTIONS, Fraction))
@@ -141,6 +147,18 @@ class Operator:
             return [f"{value:.{_DIGITS}g}" for value in self.values(*_wide_probes(self.arity)).round(_DIGITS) + 0.0]
         probes = _PROBES[: _num_probes(self.arity)]
         return [str(self.exact(*operands)) for operands in itertools.product(probes, repeat=self.arity)]
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a setting is a whole number of Python."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_symbol(symbol: Any) -> None:
+    if not isinstance(symbol, str) or not (NAME.fullmatch(symbol) or _SYMBOL.fullmatch(symbol)):
+        raise GrammarError(f"operator {ascii(symbol)[:60]}: use a name or ASCII punctuation")
+    if len(symbol) > MAX_NAME:
+        raise GrammarError(f"operator {symbol[:20]!r}...: use at most {MAX_NAME} characters, not {len(symbol):,}")
 
 
 def _wide_probes(arity: int) -> np.ndarray:
@@ -176,7 +194,7 @@ def _check_function(operator: Operator) -> None:
             first, again = operator.meaning(*given), operator.meaning(*once_more)
             squares = operator.meaning(*(np.stack([a, a]) for a in arrays))
     except Exception as error:
-        raise GrammarError(f"{name} raised {error!r}") from error
+        raise GrammarError(f"{name} raised {ascii(error)[:200]}") from error
     if not all(map(np.array_equal, given, arrays)):
         raise GrammarError(f"{name} changes its operands: return a new array")
     for value, shape in ((first, arrays[0].shape), (squares, (2, *arrays[0].shape))):
@@ -205,7 +223,7 @@ def _check_field(operator: Operator) -> None:
         if (~known & ~np.isnan(values)).any():
             raise GrammarError(f"operator {operator.symbol!r}: its field function lacks a value that its meaning has")
         known &= ~np.isnan(values)
-        wanted = np.array([0.0 if e is None else float(e) for e in exact])
+        wanted = np.array([0.0 if e is None else as_float(e) for e in exact])
         if not np.allclose(values[known], wanted[known], rtol=1e-9, atol=1e-12):
             raise GrammarError(f"operator {operator.symbol!r}: its field function differs from its meaning")
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from synthlab.errors import ProgramSyntaxError
+from synthlab.errors import ConfigurationError, ProgramSyntaxError
 from synthlab.language.grammar import MAX_DIGITS, PAD, Grammar, Operator
 
 MAX_CHARACTERS = 20_000
 MAX_DEPTH = 500
+_MOST_SHOWN = 400
+_MOST_LISTED = 40
 
 T = TypeVar("T")
 
@@ -32,10 +35,22 @@ class Program:
         The grammar that derives it.
     prefix
         Token numbers in prefix order, one complete tree.
+
+    Raises
+    ------
+    ConfigurationError
+        If the tokens are no complete tree.
     """
 
     grammar: Grammar
     prefix: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", tuple(self.prefix))
+        if not _is_tree(self.grammar, self.prefix):
+            raise ConfigurationError(
+                f"tokens {ascii(self.prefix[:10])[:60]} are not one complete program of {self.grammar.name!r}"
+            )
 
     @classmethod
     def from_row(cls, grammar: Grammar, row: np.ndarray) -> Program:
@@ -45,8 +60,9 @@ class Program:
     def fold(self, leaf: Callable[[int], T], node: Callable[[Operator, Sequence[T]], T]) -> T:
         """Combine the tree bottom-up: `leaf(token)` at leaves, `node(operator, results)` above them."""
         stack: list[Any] = []
+        arities = self.grammar.token_arities
         for token in reversed(self.prefix):
-            arity = int(self.grammar.arities[token])
+            arity = arities[token]
             if arity == 0:
                 stack.append(leaf(token))
             else:
@@ -82,15 +98,16 @@ class Program:
         """Usual notation with only the parentheses that the tree needs."""
         strongest = 1 + max(o.precedence for o in self.grammar.operators)
 
-        def node(operator: Operator, parts: Sequence[tuple[str, int]]) -> tuple[str, int]:
+        def node(operator: Operator, parts: Sequence[tuple[_Pieces, int]]) -> tuple[_Pieces, int]:
             if not operator.infix:
-                return f"{operator.symbol}({', '.join(text for text, _ in parts)})", strongest
+                operands = [piece for text, _ in parts for piece in (", ", text)][1:]
+                return (operator.symbol, "(", *operands, ")"), strongest
             (left, left_binds), (right, right_binds) = parts
-            left = f"({left})" if left_binds < operator.precedence else left
-            right = f"({right})" if right_binds <= operator.precedence else right
-            return f"{left} {operator.symbol} {right}", operator.precedence
+            left = ("(", left, ")") if left_binds < operator.precedence else left
+            right = ("(", right, ")") if right_binds <= operator.precedence else right
+            return (left, f" {operator.symbol} ", right), operator.precedence
 
-        return self.fold(lambda token: (self.grammar.tokens[token], strongest), node)[0]
+        return _joined(self.fold(lambda token: (self.grammar.tokens[token], strongest), node)[0])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Program) and (self.prefix, self.grammar.digest) == (other.prefix, other.grammar.digest)
@@ -99,7 +116,32 @@ class Program:
         return hash((self.prefix, self.grammar.digest))
 
     def __repr__(self) -> str:
-        return f"Program({self.infix_text()!r})"
+        text = self.infix_text()
+        shown = repr(text) if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]!r}... ({self.nodes:,} nodes)"
+        return f"Program({shown})"
+
+
+_Pieces: TypeAlias = "str | tuple[_Pieces, ...]"
+
+
+def _joined(pieces: _Pieces) -> str:
+    """Nested pieces as one text; joining them at every level would cost the square of the depth."""
+    texts, waiting = [], [pieces]
+    while waiting:
+        piece = waiting.pop()
+        if isinstance(piece, str):
+            texts.append(piece)
+        else:
+            waiting.extend(reversed(piece))
+    return "".join(texts)
+
+
+def _is_tree(grammar: Grammar, prefix: tuple[int, ...]) -> bool:
+    arities = grammar.token_arities
+    if not prefix or min(prefix) < 0 or max(prefix) >= len(arities):
+        return False
+    missing = list(itertools.accumulate([arities[token] - 1 for token in prefix], initial=1))
+    return missing.pop() == 0 and min(missing) > 0
 
 
 def infix_texts(grammar: Grammar, prefix: np.ndarray) -> list[str]:
@@ -142,6 +184,9 @@ class _Lexeme:
 def parse(grammar: Grammar, text: str) -> Program:
     """Read infix or prefix text; prefix is recognised by a leading operator that is not a call.
 
+    Text is ASCII, of at most `MAX_CHARACTERS` characters and `MAX_DEPTH` levels, with literals of at most 18 digits;
+    what exceeds that is refused before it is read.
+
     Raises
     ------
     ProgramSyntaxError
@@ -158,6 +203,8 @@ def parse(grammar: Grammar, text: str) -> Program:
 
 
 def _lex(grammar: Grammar, text: str) -> list[_Lexeme]:
+    if not isinstance(text, str):
+        raise ProgramSyntaxError(0, "text", type(text).__name__)
     if len(text) > MAX_CHARACTERS:
         raise ProgramSyntaxError(MAX_CHARACTERS, f"at most {MAX_CHARACTERS} characters", f"{len(text)}")
     symbols = sorted((o.symbol for o in grammar.operators if o.infix), key=len, reverse=True)
@@ -187,7 +234,13 @@ def _check_word(grammar: Grammar, lexeme: _Lexeme) -> None:
 
 
 def _vocabulary(grammar: Grammar) -> str:
-    return "one of " + " ".join((*grammar.tokens, "(", ")"))
+    return f"one of {_listing(grammar.tokens, ' ')} ( )"
+
+
+def _listing(tokens: Sequence[str], separator: str) -> str:
+    """Tokens for messages; of a great many the first."""
+    more = f"{separator}... ({len(tokens) - _MOST_LISTED} more)" if len(tokens) > _MOST_LISTED else ""
+    return separator.join(tokens[:_MOST_LISTED]) + more
 
 
 def _found(lexeme: _Lexeme) -> str:
@@ -257,7 +310,7 @@ class _InfixReader:
                 raise ProgramSyntaxError(following.position, f"'(' after {lexeme.text}", _found(following))
             self.frames.append(_Frame(token, lexeme.position, bracket=True))
             return True
-        leaves = ", ".join(self.grammar.tokens[: self.grammar.num_terminals])
+        leaves = _listing(self.grammar.tokens[: self.grammar.num_terminals], ", ")
         raise ProgramSyntaxError(lexeme.position, f"{leaves} or '('", _found(lexeme))
 
     def _after_operand(self, lexeme: _Lexeme) -> bool:

@@ -34,6 +34,7 @@ from synthlab.language.residues import PRIME, batch_inverse, combine, mulmod, re
 from synthlab.search.budget import Cost
 from synthlab.universe.enumeration import enumerate_functions
 from synthlab.universe.functions import FunctionTable
+from synthlab.universe.planning import Limits, require_functions
 
 _P = np.uint64(PRIME)
 _ONE = np.uint64(1)
@@ -46,6 +47,8 @@ _NUM_KEPT, _MOST_BYTES = 64, 2 << 30
 _MOST_ALIKE = 512
 """Rows kept of one hash, the smallest functions: over few points many functions are alike."""
 _SEED = 20260815
+_INDEX_BYTES = 100
+"""Memory per function of its hash in an index of up to four slots a function."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,15 +154,26 @@ class Library:
     _indexes: OrderedDict[tuple[bool, bytes], Index] = field(default_factory=OrderedDict)
 
     @classmethod
-    def build(cls, grammar: Grammar, max_size: int, measure: str = "leaves") -> Self:
+    def build(cls, grammar: Grammar, max_size: int, measure: str = "leaves", *, limits: Limits | None = None) -> Self:
         """Enumerate all functions up to a size and their outputs.
+
+        Parameters
+        ----------
+        grammar, max_size, measure
+            The functions.
+        limits
+            What the work may take; by default 80 % of the free memory.
 
         Raises
         ------
         ConfigurationError
             For grammars whose outputs are compared as rounded floats: differences of those are not exact.
+        BudgetExceeded
+            Before the work, if the predicted functions and their outputs would not fit.
         """
         require_residues(grammar)
+        row_bytes = (8 if grammar.exact else 24) * len(grammar.grid.points) + _INDEX_BYTES
+        require_functions(grammar, max_size, measure, row_bytes=row_bytes, limits=limits)
         start = time.perf_counter()
         table = enumerate_functions(grammar, identity_algebra(grammar), max_size, measure)
         codes = _codes(table, observation_algebra(grammar))

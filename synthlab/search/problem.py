@@ -6,6 +6,7 @@ A solver never holds a `Tasks`: class, fingerprint and text of the target stay w
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from synthlab.errors import ConfigurationError
+from synthlab.language.exact import exact_number, shown
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.identity import grid_codes
 from synthlab.language.measure import check_measure, max_length, sizes_of
@@ -28,6 +30,7 @@ FOUND, SPENT, COMPLETE, INTERRUPTED = "found", "budget spent", "search complete"
 LARGEST, LARGEST_FRACTION = 1 << 60, 1 << 40
 """Magnitude from which outputs of whole programs, and parts of other outputs, are refused: equal residues would no
 longer mean equal numbers. To fractions 2^59 looks like 1/4, for 2^61 is 1."""
+_NUMBER = re.compile(r"-?[0-9]{1,40}(/[0-9]{1,40})?")
 Point = tuple[Fraction | int, ...]
 
 
@@ -125,9 +128,14 @@ class Problem:
 
 def _place(point: Any) -> tuple[Fraction, ...]:
     try:
-        return tuple(map(Fraction, point))
+        return tuple(map(_number, point))
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise ConfigurationError(f"input {point!r} is no point: give one number per variable") from error
+        raise ConfigurationError(f"input {ascii(point)[:80]} is no point: give one number per variable") from error
+
+
+def _number(value: Any) -> Fraction:
+    """An exact number, or ASCII text of one."""
+    return Fraction(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else exact_number(value)
 
 
 def _exact(value: Any, limit: int) -> Fraction:
@@ -136,12 +144,14 @@ def _exact(value: Any, limit: int) -> Fraction:
     if isinstance(value, float) and not value.is_integer():
         raise ConfigurationError(f"output {value!r} is a rounded number: give whole numbers or fractions")
     try:
-        exact = Fraction(value)
+        exact = _number(value)
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise ConfigurationError(f"output {value!r} is no number: use None where there is no value") from error
+        raise ConfigurationError(
+            f"output {ascii(value)[:60]} is no number: use None where there is no value"
+        ) from error
     if abs(exact.numerator) >= limit or exact.denominator >= limit:
-        power = limit.bit_length() - 1
-        raise ConfigurationError(f"output {value} reaches 2^{power}: equal residues would not mean equal numbers")
+        reached = f"output {shown(exact)} reaches 2^{limit.bit_length() - 1}"
+        raise ConfigurationError(f"{reached}: equal residues would not mean equal numbers")
     return exact
 
 

@@ -29,6 +29,7 @@ LABELS = ("tokens", "shape")
 _BITS = 62
 _MASK = (1 << _BITS) - 1
 _HASH_SEED = 2005
+_MOST_NODES = 64
 _ROWS_AT_ONCE = 1 << 14
 
 
@@ -55,6 +56,8 @@ class PQGrams:
     def __post_init__(self) -> None:
         if self.p < 1 or self.q < 1:
             raise ConfigurationError(f"pq-grams need p >= 1 and q >= 1, not p={self.p}, q={self.q}")
+        if max(self.p, self.q) > _MOST_NODES:
+            raise ConfigurationError(f"pq-grams of p={self.p}, q={self.q}: use at most {_MOST_NODES} of either")
         if self.labels not in LABELS:
             raise ConfigurationError(f"unknown labels {self.labels!r}: choose from {', '.join(LABELS)}")
         if self.window and self.window < 2:

@@ -17,6 +17,7 @@ SCALINGS = ("asinh", "rank", "raw")
 
 _ROWS_AT_ONCE = 1 << 16
 _SAME = 1e-9  # outputs so near to each other (relatively) are ties: two texts of a class may round differently
+_SMALLEST = 1e-140  # of smaller values, and of their inverses, the squares are no longer exact
 
 Blocks = Callable[[], Iterator[np.ndarray]]
 
@@ -79,12 +80,18 @@ def moments(blocks: Blocks) -> tuple[np.ndarray, np.ndarray]:
     blocks
         Gives the rows in blocks (B, G), as often as it is called; NaN where there is no value.
     """
-    count, total, largest = _summed((~np.isnan(b), b, np.abs(b)) for b in blocks())
-    count = np.maximum(count, 1)
+    with np.errstate(over="ignore"):
+        count, total, largest = _summed((~np.isnan(b), b, np.abs(b)) for b in blocks())
+    count, unit = np.maximum(count, 1), np.ones(len(largest))
+    extreme = (largest > 1 / _SMALLEST) | ((largest > 0) & (largest < _SMALLEST))
+    if extreme.any():  # sums or squares would overflow or vanish, but not in units of a power of two
+        unit[extreme] = np.ldexp(1.0, np.frexp(largest[extreme])[1] - 1)
+        total = _summed((~np.isnan(b), b / unit) for b in blocks())[1]
     mean = total / count
-    squares = _summed(((b - mean) ** 2,) for b in blocks())[0]
+    squares = _summed(((b / unit - mean) ** 2,) for b in blocks())[0]
     deviation = np.sqrt(squares / count)
-    return mean, np.where(deviation <= 1e-12 * largest, 0.0, deviation)  # equal but for rounding
+    deviation = np.where(deviation <= 1e-12 * (largest / unit), 0.0, deviation)  # equal but for rounding
+    return mean * unit, deviation * unit
 
 
 def _summed(parts: Iterable[tuple[np.ndarray, ...]]) -> list[np.ndarray]:

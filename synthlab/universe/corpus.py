@@ -28,11 +28,10 @@ from synthlab.universe.counting import program_counts, size_offsets, unrank
 from synthlab.universe.enumeration import VALUES_AT_ONCE, enumerate_functions
 from synthlab.universe.functions import FunctionTable
 from synthlab.universe.hashing import KeyNumbers
-from synthlab.universe.planning import Limits, Plan, plan_functions, plan_texts
+from synthlab.universe.planning import WORTH_A_PLAN, Limits, Plan, plan_functions, plan_texts
 
 NO_CLASS = -1
 _ROWS_AT_ONCE = 1 << 18
-_WORTH_A_PLAN = 2_000_000
 _GRID_SAMPLE = 4096
 
 
@@ -247,7 +246,7 @@ def _require_plan(
 ) -> None:
     """Refuse work in memory that would not fit; small work under the default limits is not planned."""
     total = sum(program_counts(grammar, max_size, measure))
-    if limits is not None or total * _width(grammar, seed) > _WORTH_A_PLAN:
+    if limits is not None or total * _width(grammar, seed) > WORTH_A_PLAN:
         plan(grammar, max_size, measure, seed).require(limits, in_memory=True)
 
 

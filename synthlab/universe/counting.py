@@ -23,6 +23,8 @@ from synthlab.language.measure import check_measure, max_length, operator_weight
 
 _INT64_MAX = (1 << 63) - 1
 _MOST_BITS = 1_000_000
+MOST_COUNTED, MOST_WEIGHTED = 500, 400
+"""Largest sizes by leaves or nodes that are counted, and sampled: beyond them big integers take minutes."""
 
 
 def readable(number: int) -> str:
@@ -48,6 +50,8 @@ def program_counts(grammar: Grammar, max_size: int, measure: str = "leaves") -> 
     ------
     ConfigurationError
         For a size below the smallest, or leaves with a unary operator (infinitely many programs).
+    BudgetExceeded
+        For a size whose programs are beyond counting.
     """
     check_measure(grammar, measure, max_size)
     if measure == "depth":
@@ -57,6 +61,7 @@ def program_counts(grammar: Grammar, max_size: int, measure: str = "leaves") -> 
                 raise BudgetExceeded(f"programs of depth {depth + 1} are beyond counting: lower the depth")
             totals.append(grammar.num_terminals + sum(totals[-1] ** o.arity for o in grammar.operators))
         return tuple(b - a for a, b in itertools.pairwise(totals))
+    _require_countable(max_size, measure, MOST_COUNTED)
     return tuple(_trees(grammar, max_size, measure, (1,) * len(grammar.tokens))[1:])
 
 
@@ -72,12 +77,23 @@ def weighted_counts(
         The language, the largest size, "leaves" or "nodes".
     weights
         A whole number per token; ones count programs.
+
+    Raises
+    ------
+    BudgetExceeded
+        For a size whose forests are beyond counting.
     """
+    _require_countable(max_size, measure, MOST_WEIGHTED)
     trees = _trees(grammar, max_size, measure, weights)
     rows = [[1] + [0] * max_size, trees]
     for _ in range(max_size + grammar.max_arity - 1):
         rows.append(_convolve(rows[-1], trees, max_size))
     return tuple(map(tuple, rows))
+
+
+def _require_countable(max_size: int, measure: str, most: int) -> None:
+    if max_size > most:
+        raise BudgetExceeded(f"programs of {max_size:,} {measure} are beyond counting: use at most {most}")
 
 
 def _trees(grammar: Grammar, max_size: int, measure: str, weights: tuple[int, ...]) -> list[int]:

@@ -7,6 +7,7 @@ VII.3), which two sizes determine. Seconds come from timing samples on this mach
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import math
@@ -32,6 +33,8 @@ from synthlab.universe.pruning import redundancy_rules
 SHARE = 0.8
 """Part of the free memory, and of the free disk, that work may take unless told otherwise."""
 _PILOT_CANDIDATES = 1_000_000
+WORTH_A_PLAN = 2_000_000
+_WORTH_A_LOOK = 1e8
 _SAMPLE = 50_000
 _LOOKED_UP = 0.6
 """Share of the candidates that the redundancy rules of + - * leave to be looked up."""
@@ -86,6 +89,19 @@ class Limits:
     def __post_init__(self) -> None:
         if not (self.memory_bytes > 0 and self.disk_bytes > 0 and self.seconds > 0):
             raise ConfigurationError(f"limits must be positive: {self}")
+
+
+def require_memory(num: int, need: float) -> None:
+    """Refuse programs that would not fit into the memory that is free.
+
+    Raises
+    ------
+    BudgetExceeded
+        With what they need and what they may take.
+    """
+    if need > _WORTH_A_LOOK and need > (have := Limits().memory_bytes):
+        needs = f"{_bytes(need)} of memory ({_bytes(have)} allowed)"
+        raise BudgetExceeded(f"{readable(num)} programs need {needs}: draw fewer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,13 +166,14 @@ class Plan:
         advice = f"{fitting} {self.measure} would fit" if fitting is not None else "no size fits"
         functions = f"about {self.functions:,.0f}" if self.functions < 1e15 else f"about {self.functions:.1g}"
         counted = f"{readable(self.programs)} programs" if self.what == "texts" else f"{functions} functions"
-        raise BudgetExceeded(f"{counted} of up to {self.max_size} {self.measure} need {' and '.join(excess)}: {advice}")
+        needs = " and ".join([*excess, *(() if self.seconds > limits.seconds else (f"about {_time(self.seconds)}",))])
+        raise BudgetExceeded(f"{counted} of up to {self.max_size} {self.measure} need {needs}: {advice}")
 
     def _largest_fitting(self, limits: Limits) -> int | None:
-        for size in range(self.max_size - 1, smallest_size(self.measure) - 1, -1):
-            if not self.smaller(size).excess(limits):
-                return size
-        return None
+        smallest = smallest_size(self.measure)
+        sizes = range(smallest, self.max_size)  # what is needed never falls with the size
+        num = bisect.bisect_left(sizes, True, key=lambda size: bool(self.smaller(size).excess(limits)))
+        return smallest + num - 1 if num else None
 
     def row(self) -> dict[str, Any]:
         """The prediction as one row of a table."""
@@ -173,6 +190,13 @@ def _bytes(num: float) -> str:
     if num >= 1e15:
         return f"{num / 1e9:.3g} GB"
     return f"{num / 1e9:,.1f} GB" if num >= 5e7 else f"{num / 1e6:,.3g} MB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1e4:
+        return f"{seconds:,.3g} s"
+    hours = seconds / 3600
+    return f"{hours:,.0f} hours" if hours < 1e5 else f"{hours / 8766:.2g} years"
 
 
 def _float(number: int) -> float:
@@ -253,6 +277,31 @@ class _Pilot:
 def plan_functions(grammar: Grammar, max_size: int, measure: str = "leaves", seed: int = FINGERPRINT_SEED) -> Plan:
     """Predict the enumeration of all functions, held in memory."""
     return _plan_functions(grammar, max_size, measure, _run_pilot(grammar, max_size, measure, seed))
+
+
+def require_functions(
+    grammar: Grammar, max_size: int, measure: str = "leaves", *, row_bytes: float, limits: Limits | None = None
+) -> None:
+    """Refuse functions that would not fit in memory with what is to be held of each; few are not planned.
+
+    `row_bytes` is the memory per function beside the enumeration's own.
+
+    Raises
+    ------
+    BudgetExceeded
+        With the prediction, and the largest size that would fit.
+    """
+    if limits is not None or sum(program_counts(grammar, max_size, measure)) > WORTH_A_PLAN:
+        plan = plan_functions(grammar, max_size, measure)
+        _with_rows(plan, row_bytes).require(limits, in_memory=True)
+
+
+def _with_rows(plan: Plan, row_bytes: float) -> Plan:
+    """The same plan where more is held of every function."""
+    return replace(
+        plan, memory_bytes=plan.memory_bytes + plan.functions * row_bytes, row_bytes=plan.row_bytes + row_bytes,
+        smaller=lambda size: _with_rows(plan.smaller(size), row_bytes),
+    )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=32)

@@ -23,10 +23,12 @@ from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.measure import check_measure, max_length
 from synthlab.universe.counting import program_counts, readable, token_weights, unrank, weighted_counts
+from synthlab.universe.planning import require_memory
 
 _BITS = 62
 _WEIGHT_BITS = 60
 _ROWS_AT_ONCE = 1 << 16
+_DRAW_BYTES = 40.0
 _FITS_IDS = (1 << 63) - 1
 
 
@@ -44,12 +46,15 @@ def sample_programs(grammar: Grammar, size: int, num: int, *, measure: str = "le
     ------
     ConfigurationError
         If there is no program of this size, or too many of this depth (beyond 63-bit ids).
+    BudgetExceeded
+        If so many do not fit into 80 % of the free memory.
     """
     if num < 0 or seed < 0:
         raise ConfigurationError(f"{num} programs with seed {seed}: neither can be negative")
     counts = program_counts(grammar, size, measure)
     if counts[-1] == 0:
         raise ConfigurationError(f"{grammar.name!r} has no program of exactly {size} {measure}: choose another size")
+    require_memory(num, num * (max_length(grammar, size, measure) + _DRAW_BYTES))
     if sum(counts) <= _FITS_IDS:
         first = sum(counts[:-1])
         ids = np.random.default_rng(seed).integers(first, first + counts[-1], size=num)
@@ -122,8 +127,15 @@ class PCFG:
         return np.array([float(m / sum(masses)) for m in masses])
 
     def sample(self, num: int, max_size: int, *, measure: str = "leaves", seed: int = 0) -> np.ndarray:
-        """Programs of at most `max_size`, drawn from the PCFG given that bound, as a token matrix (num, L)."""
+        """Programs of at most `max_size`, drawn from the PCFG given that bound, as a token matrix (num, L).
+
+        Raises
+        ------
+        BudgetExceeded
+            If so many do not fit into 80 % of the free memory.
+        """
         sizes = self.size_distribution(max_size, measure)
+        require_memory(num, num * (max_length(self.grammar, max_size, measure) + _DRAW_BYTES))
         drawn = np.random.default_rng([seed, 1]).choice(np.arange(1, max_size + 1), size=num, p=sizes)
         return _draw(self.grammar, drawn, max_size, measure, self._whole_weights(measure), seed)
 

@@ -167,16 +167,6 @@ def standardized(values):
     return z_scores(values, mean, deviation), deviation == 0
 
 
-@pytest.mark.parametrize("value", [14.62, 0.1, 0.0, -3.7e9, 1e-300])
-@pytest.mark.parametrize("rows", [2, 3, 7, 1000])
-def test_a_constant_column_scores_zero_and_is_marked(value, rows):
-    varied = np.linspace(-1, 2, rows)
-    scores, constant = standardized(np.stack([np.full(rows, value), varied], axis=1))
-    assert constant.tolist() == [True, False]
-    assert (scores[:, 0] == 0).all()
-    np.testing.assert_allclose([scores[:, 1].mean(), scores[:, 1].std()], [0, 1], atol=1e-12)
-
-
 @given(
     st.lists(st.lists(st.integers(-4000, 4000).map(lambda n: n / 7), min_size=3, max_size=3), min_size=2, max_size=20)
 )
@@ -189,13 +179,6 @@ def test_z_scores_keep_the_order_and_are_finite(rows):
     for column in range(3):
         order = np.argsort(values[:, column], kind="stable")
         assert (np.diff(scores[order, column]) >= 0).all()
-
-
-def test_a_grid_point_where_all_classes_agree_is_marked_and_carries_nothing():
-    grammar = Grammar(name="lines", variables=("x",), operators=(ADD, SUBTRACT), grid=Grid.regular(0, start=0, num=3))
-    space = fit_semantic(build_corpus(grammar, 4), num_axes=3)
-    assert space.features == ("x=0 (constant)", "x=1", "x=2")
-    assert (space.axes[0] == 0).all()
 
 
 def test_too_few_classes_are_refused():

@@ -15,7 +15,7 @@ from synthlab.assessment.tasks import Candidates
 from synthlab.errors import BudgetExceeded, ConfigurationError, GrammarError, SynthlabError
 from synthlab.language.grammar import PAD, PIECEWISE, POLYNOMIAL, RATIONAL, Grammar, Grid
 from synthlab.language.identity import fingerprints, probe_points
-from synthlab.language.operator import ADD, DIVIDE, MINIMUM, MULTIPLY, SUBTRACT
+from synthlab.language.operator import ADD, DIVIDE, MINIMUM, MULTIPLY, SUBTRACT, Operator
 from synthlab.language.program import Program, infix_texts, parse, token_matrix
 from synthlab.search.library import Library
 from synthlab.study import larger
@@ -238,15 +238,17 @@ def test_operators_that_break_a_promise_are_reported_not_left_out(good, monkeypa
 
 
 def test_a_value_beyond_floats_is_no_output():
-    """Residues know x * x, which float64 cannot show."""
+    """Residues know the ninth power of x * x, which float64 cannot show."""
+    giant = Operator(symbol="giant", arity=2, meaning=lambda a, b: (a * b) ** 9, commutative=True)
     huge = Grammar(
-        name="huge", variables=("x",), constants=(1,), operators=(ADD, MULTIPLY, DIVIDE), grid=Grid(((10**160,),))
+        name="huge", variables=("x",), constants=(1,), operators=(ADD, giant, DIVIDE), grid=Grid(((2**59,),))
     )  # fmt: skip
     found = draw_larger(huge, 2, 6)
-    texts = {"x + x", "x * x", "x / x", "x + 1", "1 + x", "x * 1", "1 * x", "x / 1", "1 / x", "1 + 1", "1 * 1", "1 / 1"}
-    assert set(infix_texts(huge, found.prefix)) < texts - {"x * x"}
-    with pytest.raises(ConfigurationError, match=r"only 6 of 7 tasks .*no value on the grid"):
-        draw_larger(huge, 2, 7)
+    texts = {"x + x", "giant(x, x)", "x / x", "x + 1", "1 + x", "giant(x, 1)", "giant(1, x)", "x / 1", "1 / x",
+             "1 + 1", "giant(1, 1)", "1 / 1"}  # fmt: skip
+    assert set(infix_texts(huge, found.prefix)) < texts - {"giant(x, x)"}
+    with pytest.raises(ConfigurationError, match=r"only \d of 12 tasks .*no value on the grid"):
+        draw_larger(huge, 2, 12)
 
 
 # ---------------------------------------------------------------- the draw
