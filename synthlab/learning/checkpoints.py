@@ -20,8 +20,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from synthlab.durable import write_atomically
+from synthlab.durable import explained, write_atomically
 from synthlab.errors import ArtifactError
+from synthlab.learning.guards import is_out_of_memory
 
 _FORMAT = b"synthlab checkpoint 1"
 _PATTERN = "step-*.ckpt"
@@ -48,7 +49,8 @@ class SealedCheckpoints(CheckpointIO):
         torch.save(checkpoint, buffer)
         content = buffer.getvalue()
         about = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "identity": self.identity}
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with explained(Path(path).parent, len(content)):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_atomically(Path(path), b"\n".join([_FORMAT, json.dumps(about).encode(), content]))
 
     def load_checkpoint(
@@ -58,6 +60,8 @@ class SealedCheckpoints(CheckpointIO):
         try:
             return torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
         except Exception as error:
+            if is_out_of_memory(error):  # the file is whole
+                raise
             kind = type(error).__name__
             raise ArtifactError(f"checkpoint {path} cannot be read ({kind}): delete it and train again") from error
 
@@ -71,7 +75,7 @@ def unsealed(path: Path, identity: Mapping[str, Any]) -> bytes:
     Raises
     ------
     ArtifactError
-        If it is damaged, or belongs to another run; names what differs, with both values.
+        If it cannot be read, is damaged, or belongs to another run; names what differs, with both values.
     """
     try:
         kind, header, content = path.read_bytes().split(b"\n", 2)
@@ -79,7 +83,10 @@ def unsealed(path: Path, identity: Mapping[str, Any]) -> bytes:
         whole = kind == _FORMAT and len(content) == about["bytes"]
         whole = whole and hashlib.sha256(content).hexdigest() == about["sha256"]
         found = dict(about["identity"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ArtifactError(f"checkpoint {path} cannot be read ({reason}): mend that, or move it away") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"checkpoint {path} is damaged ({type(error).__name__}): delete it") from error
     if not whole:
         raise ArtifactError(f"checkpoint {path} is damaged: delete it")
@@ -100,14 +107,14 @@ def newest(folder: Path, identity: Mapping[str, Any]) -> Path | None:
     Raises
     ------
     ArtifactError
-        If there are checkpoints and none is whole, or one belongs to another run.
+        If there are checkpoints and none is whole, or one belongs to another run or cannot be read.
     """
     found, problems = files(folder), []
     for path in found:
         try:
             unsealed(path, SealedCheckpoints(identity).identity)
         except ArtifactError as error:
-            if "another run" in str(error):
+            if "is damaged" not in str(error):
                 raise
             problems.append(str(error))
             continue

@@ -9,13 +9,18 @@ import signal
 import threading
 import types
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from synthlab.errors import ConfigurationError
+from synthlab.learning.deadline import time_is_up
+
+T = TypeVar("T")
+_OUT_OF_MEMORY = ("t allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
 
 
 @contextmanager
@@ -23,36 +28,51 @@ def own_randomness(seed: int) -> Iterator[None]:
     """Seeded weights, and the caller's random numbers as they were afterwards."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
-    random.setstate(of_python)
-    np.random.set_state(of_numpy)  # noqa: NPY002
-
-
-@contextmanager
-def memory_errors(batch_size: int) -> Iterator[None]:
-    """A device that is out of memory as one line that names a smaller batch; what was allocated is let go."""
     try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "t allocate memory" not in str(error):
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            yield
+    finally:  # also after Ctrl-C
+        random.setstate(of_python)
+        np.random.set_state(of_numpy)  # noqa: NPY002
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that something could not be allocated, on the host or on a device."""
+    said = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _OUT_OF_MEMORY)
+    return said or isinstance(error, MemoryError)
+
+
+def within_memory(batch_size: int, work: Callable[[], T]) -> T:
+    """Do what allocates; a device that is out of memory is one line that names a smaller batch.
+
+    The error is raised here, where no frame of the failed work is left: a notebook keeps the last traceback, and
+    with it all that its frames hold.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is too little memory.
+    """
+    try:
+        return work()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
-        error.__traceback__ = None  # its frames hold the tensors
-        problem = ConfigurationError(
-            f"out of device memory with batches of {batch_size}: "
-            + (f"use batch_size={batch_size // 2}, or a smaller model" if batch_size > 1 else "use a smaller model")
-        )
-    else:
-        return
     gc.collect()
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    raise problem from None
+    raise ConfigurationError(
+        f"out of device memory with batches of {batch_size}: "
+        + (f"use batch_size={batch_size // 2}, or a smaller model" if batch_size > 1 else "use a smaller model")
+    )
 
 
 class StopSignal:
-    """Ctrl-C, or a scheduler's SIGTERM, as a flag that is looked at between steps; a second one interrupts at once."""
+    """Ctrl-C, a scheduler's SIGTERM or the end of a slice as a flag that is looked at between steps.
+
+    A second Ctrl-C interrupts at once; the end of a slice is told again and again, and waits for the step.
+    """
 
     NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -61,7 +81,7 @@ class StopSignal:
 
     def __call__(self) -> bool:
         """Whether to stop."""
-        return self.seen
+        return self.seen or time_is_up()
 
     def listen(self) -> None:
         """Take the signals; again once Lightning has put its own handlers in front, which would end the process."""
@@ -70,7 +90,7 @@ class StopSignal:
                 signal.signal(number, self._note)
 
     def _note(self, number: int, frame: types.FrameType | None) -> None:
-        if self.seen:
+        if self.seen and not time_is_up():
             raise KeyboardInterrupt
         self.seen = True
 
@@ -86,7 +106,8 @@ def interrupts() -> Iterator[StopSignal]:
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # a handler that Python has not installed cannot be put back by it
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import pandas as pd
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from synthlab.assessment.correctness import STATUSES, check
 from synthlab.assessment.metrics import weighted_mean
@@ -68,10 +69,11 @@ class Progress(pl.Callback):
         self.records: list[tuple[int, str, float, float]] = []
         self.answers: list[tuple[int, str, int, str, str]] = []
         self.waiting: list[tuple[int, Tensor]] = []
+        self.last: tuple[int, Tensor] | None = None
         self.num_tokens: Tensor | int = 0
         self.seconds_before, self.check_seconds, self.started = 0.0, 0.0, time.perf_counter()
         self.stopped: float | None = None
-        self.num_written, self.written_at = 0, 0.0
+        self.num_written, self.written_at, self.complained = 0, 0.0, False
 
     @property
     def seconds(self) -> float:
@@ -114,15 +116,15 @@ class Progress(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         self.stop.listen()
         self.started, self.num_written = time.perf_counter(), 0
-        if trainer.is_global_zero and self.path is not None:
-            self.path.unlink(missing_ok=True)
+        if trainer.is_global_zero:
             self._write()
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         step = trainer.global_step
         self.num_tokens = self.num_tokens + outputs["tokens"]
+        loss = outputs["loss"].detach()
+        self.last = step, loss
         if step % _EVERY == 0 or step == 1:
-            loss = outputs["loss"].detach()
             if trainer.world_size > 1:  # of several processes each knows the loss of its share
                 loss = cast(Tensor, trainer.strategy.reduce(loss, reduce_op="mean"))
             self.waiting.append((step, loss))
@@ -141,12 +143,21 @@ class Progress(pl.Callback):
         return step % _EVERY == 0 and bool(trainer.strategy.reduce_boolean_decision(self.stop(), all=False))
 
     def _settle(self) -> None:
-        """Bring waiting losses to the host, in their place among the checks."""
-        self.records += [(step, "loss", float(loss), self.seconds) for step, loss in self.waiting]
-        self.waiting = []
-        wrong = [step for step, name, value, _ in self.records[-_EVERY:] if name == "loss" and math.isnan(value)]
+        """Bring waiting losses to the host, in their place among the checks.
+
+        Raises
+        ------
+        ConfigurationError
+            If one of them, or that of the last step, is not a finite number.
+        """
+        found = [(step, float(loss)) for step, loss in self.waiting]
+        self.records += [(step, "loss", loss, self.seconds) for step, loss in found]
+        found += [(step, float(loss)) for step, loss in filter(None, [self.last])]
+        self.waiting, self.last = [], None
+        wrong = [(step, loss) for step, loss in found if not math.isfinite(loss)]
         if wrong:
-            raise ConfigurationError(f"the loss is not a number at step {wrong[0]}: lower learning_rate, or set clip")
+            what = "not a number" if math.isnan(wrong[0][1]) else "infinite"
+            raise ConfigurationError(f"the loss is {what} at step {wrong[0][0]}: lower learning_rate, or set clip")
 
     def _check(self, step: int, model: Synthesizer) -> None:
         self._settle()
@@ -186,24 +197,32 @@ class Progress(pl.Callback):
 
     def _write(self) -> None:
         """Append what is new to the metrics file: step, name, value, seconds of training."""
-        new, self.num_written = self.records[self.num_written :], len(self.records)
         if self.path is None:
             return
         try:
-            fresh = not self.path.exists()
+            if not self.num_written:
+                self.path.unlink(missing_ok=True)
             with self.path.open("a", newline="") as file:
                 writer = csv.writer(file)
-                writer.writerows([[*HISTORY, "seconds"]] * fresh + [[*row[:3], round(row[3], 3)] for row in new])
-        except OSError:  # a full disk ends no run because of its metrics: the next checkpoint will say so
-            self.path = None
+                writer.writerows([[*HISTORY, "seconds"]] * (not self.num_written))
+                writer.writerows([*row[:3], round(row[3], 3)] for row in self.records[self.num_written :])
+            self.num_written = len(self.records)
+        except OSError as error:  # ends no run, since the next checkpoint will say so; all of it is written next time
+            self.num_written = 0
+            if not self.complained:
+                tqdm.write(f"synthlab: {self.path} cannot be written ({error.strerror}), training goes on: make room")
+            self.complained = True
 
 
 def read_metrics(folder: Path) -> pd.DataFrame:
     """Metrics of a run under way or interrupted: step, name, value, seconds; no rows before the first."""
-    path = folder / METRICS_FILE
-    if not path.exists():
-        return pd.DataFrame(columns=[*HISTORY, "seconds"])
-    table = pd.read_csv(path, on_bad_lines="skip")
+    columns, path = [*HISTORY, "seconds"], folder / METRICS_FILE
+    try:
+        table = pd.read_csv(path, on_bad_lines="skip", encoding_errors="replace")
+    except (FileNotFoundError, pd.errors.EmptyDataError):  # also one that was opened and not written to yet
+        return pd.DataFrame(columns=columns)
+    if list(table) != columns:  # half a heading
+        return pd.DataFrame(columns=columns)
     return table[pd.to_numeric(table["seconds"], errors="coerce").notna()].reset_index(drop=True)
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import pandas as pd
 import safetensors.torch
+import torch
 
 from synthlab.errors import ArtifactError
 from synthlab.language.grammar import get_grammar
@@ -16,6 +17,8 @@ from synthlab.presets import RUN_SCHEMA, ModelConfig, TrainingConfig
 from synthlab.splits.split import Split
 from synthlab.store import Carrier, content_key
 from synthlab.universe.corpus import Corpus
+
+_MEND = "delete its folder in the store and train again"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +89,13 @@ class Run(Carrier):
         model = ModelConfig(**identity["model"])
         if identity.get("network_source", "") != network_identity(model):
             raise ArtifactError(f"the run has another network {model.network!r}: restore it, or train again")
+        try:
+            cost = json.loads(payload["cost"])
+        except (ValueError, RecursionError) as error:
+            raise ArtifactError(f"cost.bin of the run is damaged ({type(error).__name__}): {_MEND}") from error
         return cls(
             identity["corpus"], identity["split"], model, TrainingConfig(**identity["training"]), identity["steps"],
-            payload["weights"], payload["history"], payload["answers"], json.loads(payload["cost"]),
+            payload["weights"], payload["history"], payload["answers"], cost,
         )  # fmt: skip
 
     def model(self) -> Synthesizer:
@@ -105,12 +112,18 @@ class Run(Carrier):
                 f"the checkpoint was trained with grammar {self.corpus['digest']}, not {grammar.digest}: train again"
             )
         model = Synthesizer(self.model_config, grammar, self.corpus["max_size"], self.corpus["measure"])
-        weights = {n: w.float() for n, w in safetensors.torch.load(self.weights).items()}
-        return model.load_weights(weights).eval()
+        return model.load_weights({n: w.float() for n, w in self._tensors().items()}).eval()
 
     def half_weights(self) -> bytes:
         """The weights as safetensors in half precision."""
-        return safetensors.torch.save({n: w.half() for n, w in safetensors.torch.load(self.weights).items()})
+        return safetensors.torch.save({n: w.half() for n, w in self._tensors().items()})
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        try:
+            return safetensors.torch.load(self.weights)
+        except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+            reason = f"{error}".splitlines()[0]
+            raise ArtifactError(f"weights.bin of the run are no safetensors ({reason}): {_MEND}") from error
 
     def require_corpus(self, corpus: Corpus) -> None:
         """Refuse to evaluate on another universe than the run was trained on."""

@@ -32,7 +32,7 @@ from synthlab.learning.batches import Batches, Data, Order, training_data
 from synthlab.learning.checkpoints import KEPT, Keeper, SealedCheckpoints, newest
 from synthlab.learning.costs import device_name, free_bytes, step_flops
 from synthlab.learning.encoding import IGNORED, token_targets
-from synthlab.learning.guards import interrupts, memory_errors, own_randomness, quiet
+from synthlab.learning.guards import interrupts, own_randomness, quiet, within_memory
 from synthlab.learning.model import num_parameters
 from synthlab.learning.networks import Synthesizer
 from synthlab.learning.progress import Bar, Progress, Watch
@@ -90,6 +90,11 @@ class SynthesisModule(pl.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # a step can spoil weights though its loss was a number, and nothing could go on from them
+        if not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
+            raise ConfigurationError(
+                f"weights are not finite after step {self.trainer.global_step}: lower learning_rate, or set clip"
+            )
         checkpoint["state_dict"] = {f"model.{n}": w for n, w in self.model.state_dict().items()}
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -233,7 +238,9 @@ def fit(
     """
     described = Run.describe(universe, key, model_config, training)
     folder = folder_of(described, store)
-    with _held(folder), own_randomness(training.seed), memory_errors(training.batch_size):
+    _require_flags(trainer_flags, training.batch_size)  # before anything is put on a device
+
+    def work() -> Run:
         model = Synthesizer(model_config, grammar, universe["max_size"], universe["measure"])
         model.require_fit()
         require_writable(folder, (KEPT + 1) * _BYTES_PER_WEIGHT * num_parameters(model))
@@ -241,6 +248,9 @@ def fit(
         trained = _Fit(folder, universe, key, SynthesisModule(model, data(model), training), tests)
         trained.compile(compiled)
         return trained.run(last, progress, watch, trainer_flags)
+
+    with _held(folder), own_randomness(training.seed):
+        return within_memory(training.batch_size, work)
 
 
 def forget(folder: Path) -> None:
@@ -298,12 +308,6 @@ class _Fit:
         return self._finished(trainer, tracker)
 
     def _trainer(self, tracker: Progress, keeper: Keeper, progress: bool, flags: dict[str, Any]) -> pl.Trainer:
-        unknown = [name for name in flags if name not in FLAGS]
-        if unknown or flags.get("devices", 1) in (0, "0"):
-            raise ConfigurationError(
-                f"trainer flag {unknown[0] if unknown else 'devices=0'!r} would change the run or stop it: "
-                f"choose from {', '.join(FLAGS)}"
-            )
         on_gpu = _device().type == "cuda"
         identity = Run.describe(self.universe, self.key, self.model_config, self.config)
         defaults = dict(
@@ -314,24 +318,8 @@ class _Fit:
             enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
         )  # fmt: skip
         trainer = pl.Trainer(**(defaults | flags))
-        self._require_possible(trainer)
+        _require_shared(trainer, self.module.order.batch_size)  # which few items make smaller
         return trainer
-
-    def _require_possible(self, trainer: pl.Trainer) -> None:
-        """Refuse flags of the Trainer that would not train the run that was asked for."""
-        batch = self.module.order.batch_size
-        if batch < trainer.world_size:
-            raise ConfigurationError(
-                f"a batch of {batch} cannot be shared by {trainer.world_size} processes: "
-                "raise batch_size or lower devices"
-            )
-        # processes that are forked or spawned from this one would keep losses and answers to themselves
-        if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
-            raise ConfigurationError(
-                "several devices need processes of their own: run `python -m synthlab train --devices ...` instead"
-            )
-        if trainer.precision not in ("32-true", "bf16-mixed"):
-            raise ConfigurationError(f"precision {trainer.precision!r}: use '32-true' or 'bf16-mixed'")
 
     def _finished(self, trainer: pl.Trainer, tracker: Progress) -> Run:
         model, batch, steps = self.module.model.cpu(), self.module.order.batch_size, trainer.global_step
@@ -354,6 +342,38 @@ class _Fit:
             self.universe, self.key, self.model_config, self.config, steps, weights, tracker.history,
             tracker.answer_table, cost,
         )  # fmt: skip
+
+
+def _require_flags(flags: Mapping[str, Any], batch_size: int) -> None:
+    """Refuse flags of the Trainer that would not train the run that was asked for."""
+    unknown = [name for name in flags if name not in FLAGS]
+    if unknown or flags.get("devices", 1) in (0, "0"):
+        raise ConfigurationError(
+            f"trainer flag {unknown[0] if unknown else 'devices=0'!r} would change the run or stop it: "
+            f"choose from {', '.join(FLAGS)}"
+        )
+    if not flags:
+        return
+    with quiet():
+        trainer = pl.Trainer(
+            **flags, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+        )
+    _require_shared(trainer, batch_size)
+    # processes that are forked or spawned from this one would keep losses and answers to themselves
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ConfigurationError(
+            "several devices need processes of their own: run `python -m synthlab train --devices ...` instead"
+        )
+    if "precision" in flags and trainer.precision not in ("32-true", "bf16-mixed"):
+        raise ConfigurationError(f"precision {trainer.precision!r}: use '32-true' or 'bf16-mixed'")
+
+
+def _require_shared(trainer: pl.Trainer, batch_size: int) -> None:
+    if batch_size < trainer.world_size:
+        raise ConfigurationError(
+            f"a batch of {batch_size} cannot be shared by {trainer.world_size} processes: "
+            "raise batch_size or lower devices"
+        )
 
 
 def _device() -> torch.device:

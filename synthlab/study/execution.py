@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from synthlab.errors import ArtifactError, ConfigurationError, SynthlabError
 from synthlab.language.grammar import get_grammar, register
+from synthlab.learning.deadline import limited
 from synthlab.presets import NETWORKS
 from synthlab.store import Store
 from synthlab.study.trials import Trial, run_trial
@@ -156,7 +156,8 @@ def work(job: Job, threads: int | None = None) -> dict[str, Any]:
         torch.set_num_threads(threads)
     register(unpacked(job.grammar))
     with _ONE_AT_A_TIME:
-        return _attempt(job, _opened(job.root))
+        # time may be up before it is this thread's turn
+        return {"state": "interrupted"} if _is_over(job) else _attempt(job, _opened(job.root))
 
 
 @lru_cache(maxsize=1)
@@ -167,7 +168,7 @@ def _opened(root: str) -> Workspace:
 def _attempt(job: Job, workspace: Workspace) -> dict[str, Any]:
     start = time.perf_counter()
     try:
-        with _deadline(job.stop_at):
+        with limited(job.stop_at):
             run_trial(workspace, job.trial)
     except KeyboardInterrupt:
         return {"state": "interrupted"}
@@ -189,21 +190,3 @@ def _failed(reason: str, refused: bool, start: float) -> dict[str, Any]:
 
 def _is_over(job: Job) -> bool:
     return job.stop_at is not None and time.time() >= job.stop_at
-
-
-@contextmanager
-def _deadline(stop_at: float | None) -> Iterator[None]:
-    """Interrupt what runs here when time is up, as Ctrl-C would: a training then keeps what it learned."""
-    if stop_at is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    import _thread
-
-    timer = threading.Timer(min(max(0.0, stop_at - time.time()), threading.TIMEOUT_MAX), _thread.interrupt_main)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()  # an interrupt that is on its way is to arrive here, and not in what comes next

@@ -6,7 +6,7 @@ p-values for their number (Holm) and says what is supported, not supported, or u
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -25,6 +25,8 @@ COLUMNS = (
     "name", "claim", "effect", "value", "low", "high", "unit", "bound", "p", "p_holm", "verdict", "controls", "runs",
     "regions", "seeds", "tasks", "note",
 )  # fmt: skip
+_NUMBERS = ("solved", "class_id", "seed", "leaves", "weight", "num_train", "test_loss", "round", "seconds", "budget")
+_ALWAYS = ("solved", "class_id", "seed", "leaves")
 _UNKNOWN = Estimate(np.nan, np.nan, np.nan, 0)
 
 Control = tuple[str, Estimate | str]
@@ -126,13 +128,35 @@ def claim(
 
 
 def claim_or_reason(function: ClaimFunction, *tables: pd.DataFrame) -> Claim:
-    """A claim, or why it cannot be tested: whatever is wrong with its tables stops no other claim."""
+    """A claim, or why its tables do not allow to test it, which stops no other claim; faults of the program do."""
     try:
+        for table in tables:
+            _require_numbers(table)
         return function(*tables)
     except SynthlabError as error:
         return function.undecided(str(error))
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        return function.undecided(f"the tables cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})")
+    except KeyError as error:
+        if not _is_missing_column(error, tables):
+            raise
+        return function.undecided(f"the tables lack the column {error.args[0]}: make them with this version")
+
+
+def _require_numbers(table: pd.DataFrame) -> None:
+    """Refuse texts or nothing where numbers are counted, as tables by another hand may hold."""
+    for name in _NUMBERS:
+        if len(table) and name in table:
+            column = table[name]
+            if not pd.api.types.is_numeric_dtype(column) or (name in _ALWAYS and column.isna().all()):
+                raise ConfigurationError(f"column {name} of the tables holds no numbers: make them with this version")
+
+
+def _is_missing_column(error: KeyError, tables: Sequence[pd.DataFrame]) -> bool:
+    """Whether pandas was asked for a column that some table does not have."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    from_pandas = trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("pandas.")
+    return from_pandas and any(error.args[0] not in table for table in tables)
 
 
 # ---------------------------------------------------------------- verdicts

@@ -1,11 +1,6 @@
-"""Short runs that tests cut off, and a run in a process of its own that can be killed."""
+"""Short runs that tests cut off."""
 
-import json
-import os
-import subprocess
-import sys
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
 from synthlab.learning import training
 from synthlab.presets import ModelConfig, TrainingConfig
@@ -38,47 +33,3 @@ def spy(monkeypatch, *, at=None, do=None):
 def checkpoints(folder):
     """Every file that a run under way keeps."""
     return [p for p in folder.rglob("*") if p.is_file() and "checkpoints" in p.parts]
-
-
-CHILD = """
-import json, os, signal, sys
-from dataclasses import replace
-from pathlib import Path
-from synthlab.learning import training
-from synthlab.presets import ModelConfig, TrainingConfig
-from synthlab.splits.split import Split
-from synthlab.store import Store
-from synthlab.universe.corpus import Corpus
-
-about = json.loads(sys.argv[1])
-store = Store(about["store"])
-corpus, split = Corpus.load(store, about["corpus"]), Split.load(store, about["split"])
-original, seen = training.program_loss, []
-
-def watched(*arguments):
-    seen.append(1)
-    if len(seen) == about["kill_at"]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*arguments)
-
-training.program_loss = watched
-run = training.train(
-    corpus, split, ModelConfig(**about["model"]), TrainingConfig(**about["training"]), store=store, progress=False
-)
-run.save(store)
-print(json.dumps({"key": run.key, "steps_here": len(seen)}))
-"""
-
-
-def in_child(corpus, split, folder, config, model=MODEL, kill_at=0):
-    """Train in a fresh process; returns its exit status and what it printed."""
-    store = Store(folder)
-    about = {
-        "store": str(folder), "corpus": corpus.save(store), "split": split.save(store), "kill_at": kill_at,
-        "model": asdict(model), "training": asdict(config),
-    }  # fmt: skip
-    answer = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(about)], capture_output=True, text=True,
-        cwd=Path(__file__).resolve().parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    return answer.returncode, answer.stdout, answer.stderr

@@ -215,8 +215,15 @@ def test_the_seed_decides_the_weights():
 
 
 @pytest.mark.parametrize(
-    "settings", [dict(width=10), dict(width=0), dict(layers=0), dict(heads=0), dict(width=8, heads=3)]
+    ("settings", "message"),
+    [
+        (dict(width=10), "width must be a multiple"),
+        (dict(width=8, heads=3), "width must be a multiple"),
+        (dict(width=0), "width 0: use 1 or more"),
+        (dict(layers=0), "layers 0: use 1 or more"),
+        (dict(heads=0), "heads 0: use 1 or more"),
+    ],
 )
-def test_models_that_cannot_be_are_refused(settings):
-    with pytest.raises(ConfigurationError, match="width must be a multiple"):
+def test_models_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ConfigurationError, match=message):
         ModelConfig(**settings)

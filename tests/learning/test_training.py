@@ -1,8 +1,5 @@
 """Training learns, refuses leaks, repeats bitwise, and goes on exactly where it was cut off."""
 
-import hashlib
-import io
-import json
 import signal
 import threading
 from dataclasses import replace
@@ -242,14 +239,14 @@ def test_a_batch_larger_than_the_training_set_is_the_training_set(corpus3, split
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(num_steps=0), "at least one step"),
-        (dict(batch_size=0), "at least one step"),
-        (dict(learning_rate=0.0), "positive rate"),
-        (dict(learning_rate=-1e-3), "positive rate"),
-        (dict(warmup=1.0), "share of the steps"),
-        (dict(warmup=-0.1), "share of the steps"),
-        (dict(num_checks=-1), "cannot be negative"),
-        (dict(clip=-1.0), "cannot be negative"),
+        (dict(num_steps=0), "num_steps 0: use 1 or more"),
+        (dict(batch_size=0), "batch_size 0: use 1 or more"),
+        (dict(learning_rate=0.0), "a positive rate"),
+        (dict(learning_rate=-1e-3), "a positive rate"),
+        (dict(warmup=1.0), r"a share in \[0, 1\)"),
+        (dict(warmup=-0.1), r"a share in \[0, 1\)"),
+        (dict(num_checks=-1), "num_checks -1: use 0 or more"),
+        (dict(clip=-1.0), "clip -1.0: use 0 or more"),
         (dict(schedule="linear"), "unknown schedule 'linear': choose from cosine, wsd"),
         (dict(schedule="wsd", decay=0.0), "share of the steps"),
         (dict(schedule="wsd", decay=0.96), "share of the steps"),
@@ -298,28 +295,6 @@ def test_the_loss_is_the_mean_over_tokens_however_a_batch_is_shared(corpus3, spl
             module.program_loss(model, data, place, slice(p, None, processes), processes)[0] for p in range(processes)
         ]
         torch.testing.assert_close(torch.stack(shares).mean(), expected)
-
-
-def test_checkpoints_are_never_unpickled(corpus3, split3, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        spy(patch, at=5, do=interrupt)
-        run(corpus3, split3, tmp_path, SHORT)
-    (last,) = (p for p in checkpoints(tmp_path) if p.suffix == ".ckpt")
-    _, header, _ = last.read_bytes().split(b"\n", 2)
-    canary = tmp_path / "canary"
-
-    class Malicious:
-        def __reduce__(self):
-            return canary.touch, ()
-
-    buffer = io.BytesIO()
-    torch.save({"state_dict": Malicious()}, buffer)
-    content = buffer.getvalue()
-    about = json.loads(header) | {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    last.write_bytes(b"\n".join([b"synthlab checkpoint 1", json.dumps(about).encode(), content]))
-    with pytest.raises(ArtifactError, match="UnpicklingError"):
-        run(corpus3, split3, tmp_path, SHORT)
-    assert not canary.exists()
 
 
 def test_gradients_are_clipped_to_their_norm(corpus3, split3, tmp_path, monkeypatch):

@@ -331,11 +331,33 @@ def test_the_family_is_judged_on_a_study_and_on_searches():
     assert marked["verdict"].str.endswith(EXPLORATORY).all()
 
 
-def test_a_fault_of_one_claim_stops_no_other():
+def test_what_tables_lack_is_a_reason_and_stops_no_other_claim():
     @claim("CX", "text", "points", 0.0, above=True)
-    def broken(table):
+    def reads(table):
         return table["nothing"]
 
-    found = claim_or_reason(broken, pd.DataFrame({"a": [1]}))
-    assert found.note == "the tables cannot be read (KeyError: 'nothing')" and np.isnan(found.p_value)
+    found = claim_or_reason(reads, pd.DataFrame({"a": [1]}))
+    assert found.note == "the tables lack the column nothing: make them with this version" and np.isnan(found.p_value)
+    for wrong in (["yes", "no"], [np.nan, np.nan], [None, None]):
+        found = claim_or_reason(reads, pd.DataFrame({"solved": wrong}))
+        assert found.note == "column solved of the tables holds no numbers: make them with this version"
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        lambda table: {}["nothing"], lambda table: table.nothing_of_the_kind, lambda table: undefined,  # noqa: F821
+        lambda table: table + len, lambda table: int("x"), lambda table: 1 / 0, lambda table: [][0],
+        lambda table: {"a": 1}[table["a"][0]],
+    ],
+    ids=["key", "attribute", "name", "type", "value", "zero", "index", "other key"],
+)  # fmt: skip
+def test_a_fault_of_the_program_is_no_reason(bug):
+    broken = claim("CX", "text", "points", 0.0, above=True)(bug)
+    with pytest.raises((LookupError, AttributeError, NameError, TypeError, ValueError, ZeroDivisionError)) as raised:
+        claim_or_reason(broken, pd.DataFrame({"a": [7]}))
+    assert not isinstance(raised.value, ConfigurationError)
+
+
+def test_the_claims_are_all_there():
     assert module.__all__ and set(module.__all__) <= set(dir(module))

@@ -1,17 +1,14 @@
 """Nothing is lost: studies that are killed, interrupted, sliced or spread find what an undisturbed one finds."""
 
-import json
+import _thread
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -22,7 +19,7 @@ from synthlab.errors import ConfigurationError
 from synthlab.language import grammar as grammars
 from synthlab.language.grammar import Grammar, register
 from synthlab.language.operator import ADD, Operator
-from synthlab.learning import evaluation, networks, training
+from synthlab.learning import deadline, evaluation, networks, training
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.regions import Region
 from synthlab.splits.support import support_settings
@@ -116,80 +113,6 @@ def assert_same(tables, expected):
     assert len(tables.failures) == len(expected.failures) == 0
 
 
-# ---------------------------------------------------------------- kill -9
-
-KILLED = """
-import json, os, signal, sys, time
-from pathlib import Path
-import torch
-from synthlab import durable
-from synthlab.learning import evaluation
-from synthlab.store import Store
-from synthlab.study import measures
-from synthlab.study.execution import work
-from synthlab.study.study import Study
-from synthlab.study.tables import write_tables
-from synthlab.study.workspace import Workspace
-import cloudpickle
-
-torch.set_num_threads(1)
-root, target = map(Path, sys.argv[1:])
-study = cloudpickle.loads(sys.stdin.buffer.read())
-events = [0]
-
-def dies_at(number):
-    # every file that is synced and every rename is a moment; odd moments are before it, even ones behind it
-    def watched(original):
-        def moment(*arguments, **options):
-            for act in (lambda: None, lambda: original(*arguments, **options)):
-                found = act()
-                events[0] += 1
-                if events[0] == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return found
-        return moment
-    os.fsync = watched(os.fsync)
-    for name in ("rename", "replace", "unlink"):
-        setattr(Path, name, watched(getattr(Path, name)))
-
-def attempt(number=0, seconds=None):
-    child = os.fork()
-    if not child:
-        dies_at(number)
-        study.run(Workspace(Store(root)), workers=1, progress=False)
-        os._exit(0)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-
-moments = [attempt(number) for number in (1, 2, 9, 22, 40, 60, 80)]
-by_the_clock = [attempt(seconds=0.15 * k) for k in range(1, 5)]
-done_before = len(list((root / "outcomes").glob("*-*")))
-tables = study.run(Workspace(Store(root)), workers=1, progress=False)
-write_tables(tables, target, {})
-print(json.dumps({"killed": sum(moments + by_the_clock), "done_before": done_before}))
-"""
-
-
-def test_a_study_that_is_killed_at_any_moment_goes_on_to_the_same_tables(undisturbed, tmp_path):
-    import cloudpickle
-
-    from synthlab.study.tables import read_tables
-
-    answer = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "store"), str(tmp_path / "tables")],
-        input=cloudpickle.dumps(STUDY), capture_output=True, cwd=Path(__file__).resolve().parents[2],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stderr.decode()[-2000:]
-    found = json.loads(answer.stdout.splitlines()[-1])
-    assert found["killed"] >= 7
-    assert_same(read_tables(tmp_path / "tables"), undisturbed)
-    assert Store(tmp_path / "store").verify() == []
-
-
 # ---------------------------------------------------------------- Ctrl-C and slices
 
 
@@ -218,30 +141,29 @@ def test_ctrl_c_keeps_the_checkpoint_and_half_an_outcome_is_none(undisturbed, st
 def clock(monkeypatch):
     """A clock that stands still until `up` is called, which is when the slice ends."""
 
-    class Timer(threading.Timer):
-        def __init__(self, interval, function):
-            super().__init__(0, function)
-            clock.stop_at, clock.timer = clock.now + interval, self
+    class Alarm:
+        def __init__(self, at):
+            clock.stop_at = at
 
         def start(self):
             pass
 
-        def join(self):
-            pass
+        stop = start
 
     class Clock:
-        now, timer, stop_at, perf_counter = 1e9, None, 0.0, staticmethod(time.perf_counter)
+        now, stop_at, perf_counter = 1e9, 0.0, staticmethod(time.perf_counter)
 
         def time(self):
             return self.now
 
         def up(self):
             self.now = self.stop_at
-            self.timer.function()
+            _thread.interrupt_main()
 
     clock = Clock()
-    monkeypatch.setattr(threading, "Timer", Timer)
-    for module in (studies, execution):
+    clock.true_alarm = deadline.Alarm
+    monkeypatch.setattr(deadline, "Alarm", Alarm)
+    for module in (studies, execution, deadline):
         monkeypatch.setattr(module, "time", clock)
     return clock
 
@@ -290,13 +212,13 @@ def test_time_that_is_up_or_never_is(store, steps, monkeypatch):
 def test_an_interrupt_that_comes_late_harms_nobody(store, monkeypatch):
     """Time is up just as the last trial ends, so that the interrupt can no longer be called off."""
 
-    class Late(threading.Timer):
+    class Late(deadline.Alarm):
         def run(self):
-            self.finished.wait()
+            self.over.wait()
             time.sleep(0.05)
-            self.function()
+            _thread.interrupt_main()
 
-    monkeypatch.setattr(threading, "Timer", Late)
+    monkeypatch.setattr(deadline, "Alarm", Late)
     monkeypatch.setattr(execution, "run_trial", lambda *_, **__: None)
     with pytest.raises(KeyboardInterrupt):  # the clock says that the time is not up: as good as Ctrl-C
         run(Study("one", (trial(0),)), store, minutes=10)
@@ -304,6 +226,65 @@ def test_an_interrupt_that_comes_late_harms_nobody(store, monkeypatch):
         time.sleep(0.2)
     except KeyboardInterrupt:
         pytest.fail("interrupted whoever came next")
+
+
+def test_an_interrupt_that_a_library_loses_is_repeated_until_it_is_heard(store, monkeypatch):
+    lost = []
+
+    def deaf(*_, **__):
+        while True:
+            try:
+                time.sleep(1e-3)
+            except BaseException:
+                lost.append(1)
+                if len(lost) == 3:
+                    raise
+
+    monkeypatch.setattr(deadline, "_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(execution, "run_trial", deaf)
+    assert len(run(STUDY, store, minutes=0.1 / 60).failures) == 0 and len(lost) == 3
+    try:
+        time.sleep(0.2)
+    except KeyboardInterrupt:
+        pytest.fail("interrupted whoever came next")
+
+
+def test_a_training_hears_the_end_of_a_slice_however_often_it_is_told_and_keeps_its_step(
+    undisturbed, store, steps, clock, monkeypatch
+):
+    """The repetitions are no second Ctrl-C, which would lose the steps since the last checkpoint."""
+    due, true_alarm = threading.Event(), clock.true_alarm
+
+    class Told(true_alarm):
+        def __init__(self, at):
+            super().__init__(at)
+            clock.stop_at = at
+
+        def run(self):
+            due.wait()
+            super().run()
+
+    def up():
+        clock.now = clock.stop_at
+        due.set()
+        time.sleep(0.3)  # a long step
+
+    monkeypatch.setattr(deadline, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(deadline, "Alarm", Told)
+    steps.at = {20: up}
+    assert len(run(STUDY, store, minutes=0.1).trials) == 0
+    assert len(steps) == 20
+    assert_same(run(STUDY, store), undisturbed)
+    assert len(steps) == 3 * STEPS
+
+
+def test_trainings_in_threads_end_with_the_slice_too(undisturbed, store, steps, clock):
+    steps.at = {20: lambda: setattr(clock, "now", clock.now + 6)}
+    with ThreadPoolExecutor(2) as executor:
+        tables = run(STUDY, store, executor=executor, workers=2, minutes=0.1)
+        assert len(tables.trials) == len(tables.failures) == 0 and len(steps) == 20  # the second never began
+        assert_same(run(STUDY, store, executor=executor, workers=2), undisturbed)
+    assert len(steps) == 3 * STEPS
 
 
 def test_ctrl_c_is_no_deadline(store, monkeypatch):

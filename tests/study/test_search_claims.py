@@ -463,4 +463,4 @@ def test_tables_of_another_kind_are_reasons():
     tables = race_table(0.6, two(0.2, 0.1), num=5), grid_table(0.2, 0.1, num=5), rounds_table(0.2, 0.0, num=5)
     for claim, table in zip(CLAIMS, tables, strict=True):
         found = claim_or_reason(claim, table.assign(solved="yes"))
-        assert np.isnan(found.p_value) and found.note.startswith("the tables cannot be read")
+        assert np.isnan(found.p_value) and found.note.startswith("column solved of the tables holds no numbers")
