@@ -262,6 +262,7 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from synthlab.assessment.metrics import estimate, pass_at_k, weighted_mean
     from synthlab.learning.evaluation import evaluate_run
     from synthlab.learning.run import Run
+    from synthlab.splits.audit import audit_corpus
     from synthlab.store import Store
 
     if options.samples < 1 or min(options.k) < 1 or not 0 < options.temperature < float("inf"):
@@ -274,6 +275,7 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         )
     run = Run.load(Store(), options.run)
     split, lab = _load_split(options, run.split_key)
+    audit_corpus(split, lab.corpus).require()
     asked = {"num_samples": options.samples, "temperature": options.temperature, "seed": options.seed}
     chosen = {"top_p": options.top_p, "grammatical": options.grammatical}
     greedy = evaluate_run(run, lab.corpus, split, grammatical=options.grammatical)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from synthlab.errors import ConfigurationError
+from synthlab.ranges import require_kinds, require_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,9 @@ class LargerArena:
     num_tasks: int = 30
 
     def __post_init__(self) -> None:
+        require_kinds(self)
+        counts = ("library", "num_trained", "num_steps", "guide_targets", "part_size", "num_tasks")
+        require_range(self, **dict.fromkeys(counts, (1, math.inf)))
         if not self.library < self.trained_size < self.size:
             raise ConfigurationError(
                 f"a library of {self.library}, training up to {self.trained_size}, tasks of {self.size}: each has to "
@@ -75,6 +80,15 @@ class Contests:
     scaling_tasks: int = 100
     rounds: int = 2
     rounds_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_kinds(self)
+        counts = ("num_tasks", "num_candidates", "library", "completion", "scaling_candidates", "scaling_tasks")
+        require_range(self, **dict.fromkeys(counts, (1, math.inf)), rounds=(0, math.inf))
+        if min(self.seconds, self.rounds_seconds) <= 0:
+            raise ConfigurationError(
+                f"seconds {self.seconds}, rounds_seconds {self.rounds_seconds}: use positive numbers"
+            )
 
 
 TINY_CONTESTS = Contests(

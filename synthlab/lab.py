@@ -149,7 +149,7 @@ class Lab:
         self, split: Split, model: ModelConfig, training: TrainingConfig,
         watch: Callable[[pd.DataFrame], None] | None = None,
     ) -> Run:  # fmt: skip
-        """Train, or load what was trained before; `watch` is shown the history so far at every check."""
+        """Audit, train or load what was trained before; `watch` is shown the history so far at every check."""
         from synthlab.learning.evaluation import train_cached
 
         return train_cached(self.corpus, split, model, training, store=self.store, progress=self.progress, watch=watch)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from synthlab.arenas import PAPER_CONTESTS, TINY_CONTESTS, Contests
 from synthlab.errors import ConfigurationError
+from synthlab.ranges import require_choices, require_kinds, require_range, require_share
 
 Configuration = TypeVar("Configuration", "ModelConfig", "TrainingConfig")
 
@@ -56,15 +57,13 @@ class ModelConfig:
     room: int = 0
 
     def __post_init__(self) -> None:
-        _require_whole(self, "width", "layers", "heads", "room")
-        if min(self.width, self.layers, self.heads) < 1 or self.width % self.heads:
+        require_kinds(self)
+        require_range(self, width=(1, math.inf), layers=(1, math.inf), heads=(1, math.inf), room=(0, math.inf))
+        if self.width % self.heads:
             raise ConfigurationError(
                 f"model {self.width}x{self.layers}: width must be a multiple of {self.heads} heads"
             )
-        _require_choice("encoding", self.encoding, ENCODINGS)
-        _require_choice("notation", self.notation, NOTATIONS)
-        if self.room < 0:
-            raise ConfigurationError(f"room {self.room}: use 0 or more")
+        require_choices(self, encoding=ENCODINGS, notation=NOTATIONS)
 
     @property
     def name(self) -> str:
@@ -126,14 +125,15 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require_whole(self, "num_steps", "batch_size", "num_checks", "seed")
-        if min(self.num_steps, self.batch_size) < 1 or not 0 < self.learning_rate < math.inf:
-            raise ConfigurationError("training needs at least one step, one sample a batch and a positive rate")
-        if self.seed < 0 or not 0 <= self.weight_decay < math.inf or not 0 <= self.clip < math.inf:
-            raise ConfigurationError("seed, weight decay and clip cannot be negative")
-        if not 0 <= self.warmup < 1 or self.num_checks < 0:
-            raise ConfigurationError("warmup is a share of the steps in [0, 1); num_checks cannot be negative")
-        _require_choice("schedule", self.schedule, SCHEDULES)
+        require_kinds(self)
+        some, any_number = (1, math.inf), (0, math.inf)
+        require_range(self, num_steps=some, batch_size=some, num_checks=any_number, seed=any_number)
+        require_range(self, weight_decay=any_number, clip=any_number, decay=(0, 1))
+        if self.learning_rate <= 0 or not 0 <= self.warmup < 1:
+            raise ConfigurationError(
+                f"learning_rate {self.learning_rate}, warmup {self.warmup}: a positive rate, and a share in [0, 1)"
+            )
+        require_choices(self, schedule=SCHEDULES)
         if self.schedule == "wsd" and not 0 < self.decay <= 1 - self.warmup + 1e-9:
             raise ConfigurationError(f"decay {self.decay} is a share of the steps: over 0, at most {1 - self.warmup:g}")
 
@@ -146,17 +146,6 @@ class TrainingConfig:
         if self.schedule == "cosine":
             return 0.5 * (1 - math.cos(math.pi * left))
         return min(1.0, max(0.0, (self.num_steps - step) / max(1, round(self.decay * self.num_steps))))
-
-
-def _require_whole(config: ModelConfig | TrainingConfig, *names: str) -> None:
-    wrong = next((name for name in names if type(getattr(config, name)) is not int), None)
-    if wrong is not None:
-        raise ConfigurationError(f"{wrong} {getattr(config, wrong)!r}: use a whole number")
-
-
-def _require_choice(what: str, chosen: str, choices: tuple[str, ...]) -> None:
-    if chosen not in choices:
-        raise ConfigurationError(f"unknown {what} {chosen!r}: choose from {', '.join(choices)}")
 
 
 def changed(config: Configuration, changes: Mapping[str, str]) -> Configuration:
@@ -313,6 +302,25 @@ class Preset:
     variant_seeds: int = 3
     exploratory: bool = False
     needs_gpu: bool = False
+
+    def __post_init__(self) -> None:
+        require_kinds(self)
+        some = ("map_points", "support_train", "density_train", "num_cells", "num_test", "num_samples", "variant_seeds",
+                "cell_counts", "random_sizes", "scaling_sizes", "max_size")  # fmt: skip
+        require_range(self, **dict.fromkeys(some, (1, math.inf)), region_clusters=(2, math.inf))
+        require_range(self, **dict.fromkeys(("num_regions", "isolated", "shapes", "seeds"), (0, math.inf)))
+        require_share(self, "reserved", "region_mass")
+        require_choices(
+            self, measure=MEASURES, support_regime=(*_REGIMES, "class"), crossed_regimes=(*_REGIMES, "class")
+        )
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ConfigurationError(f"seeds {self.seeds!r}: use at least one, each once")
+        if self.isolated > self.num_regions:
+            raise ConfigurationError(
+                f"isolated {self.isolated} of num_regions {self.num_regions}: draw as many regions"
+            )
+        if min(self.learning_rates, default=1) <= 0:
+            raise ConfigurationError(f"learning_rates {self.learning_rates!r}: use positive numbers")
 
 
 _REGIMES = ("random", "syntactic", "semantic", "dual")

@@ -21,6 +21,14 @@ from synthlab.splits.support import support_settings, support_split
 from synthlab.store import Store
 from synthlab.universe.corpus import build_corpus
 
+LONG = ("benchmarks", "browser", "reproducibility", "soak", "faults")
+"""Folders of tests that take long: with two workers they begin first, in a random order as all others."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
+
 
 @pytest.fixture(scope="session")
 def corpus3():

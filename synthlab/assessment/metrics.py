@@ -126,7 +126,15 @@ def _percentiles(draws: Draws) -> Estimate:
 
 
 def wilson(successes: int, num: int) -> tuple[float, float]:
-    """95 % score interval of a share (Wilson, 1927)."""
+    """95 % score interval of a share (Wilson, 1927).
+
+    Raises
+    ------
+    ConfigurationError
+        For a share of nothing, or of more than all.
+    """
+    if not 0 <= successes <= num or num < 1:
+        raise ConfigurationError(f"{successes} of {num}: a share needs at least one task, and at most all of them")
     z = 1.959964
     share, spread = successes / num, z * z / num
     middle = (share + spread / 2) / (1 + spread)
@@ -197,7 +205,15 @@ def _runs(frame: pd.DataFrame, levels: Sequence[str]) -> set[Any]:
 
 
 def weighted_mean(frame: pd.DataFrame, value: str = "solved") -> float:
-    """Mean of a column over classes, each as often as its test set drew it (column weight, where there is one)."""
+    """Mean of a column over classes, each as often as its test set drew it (column weight, where there is one).
+
+    Raises
+    ------
+    ConfigurationError
+        For a table without rows.
+    """
+    if frame.empty:
+        raise ConfigurationError("no task to average over: the test set is empty")
     return float(np.average(frame[value].astype(float), weights=frame.get("weight")))
 
 
@@ -215,8 +231,10 @@ def pass_at_k_table(results: pd.DataFrame, ks: Sequence[int]) -> pd.DataFrame:
     ------
     ConfigurationError
         For candidates that are no independent samples (of a beam, or without repetitions), or not equally many a
-        task, or for k > n.
+        task, for k > n, or for a table without rows.
     """
+    if results.empty:
+        raise ConfigurationError("no task to average over: the test sets are empty (0 rows)")
     if (
         not results.get("independent", pd.Series([True])).all()
         or results["num_samples"].ne(results["num_samples"].iloc[0]).any()

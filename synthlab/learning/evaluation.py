@@ -23,6 +23,7 @@ from synthlab.learning.networks import Synthesizer
 from synthlab.learning.run import Run, run_key
 from synthlab.learning.training import forget, run_folder, train
 from synthlab.presets import ModelConfig, TrainingConfig
+from synthlab.splits.audit import audit_corpus
 from synthlab.splits.split import Split
 from synthlab.store import Store
 from synthlab.universe.corpus import Corpus
@@ -37,6 +38,11 @@ def train_cached(
     """Load a finished run of these settings, or train and save it; one that was interrupted is not saved.
 
     While another process of this machine trains the same run, as a second notebook may, it waits for that one.
+
+    Raises
+    ------
+    SplitError
+        If the split leaks: the key of a run says how its split was drawn, and not which ids are in it now.
     """
     key, told = run_key(corpus, split, model, training), False
     while not store.has(Run.stage, key):
@@ -54,6 +60,9 @@ def train_cached(
             run.save(store)
             forget(run_folder(corpus, split, model, training, store))  # not before the run is safe
         return run
+    audit_corpus(split, corpus).require()
+    if (folder := run_folder(corpus, split, model, training, store)).exists():
+        forget(folder)  # of who was killed after saving
     return Run.load(store, key)
 
 

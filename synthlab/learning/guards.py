@@ -16,8 +16,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from synthlab.deadline import time_is_up
 from synthlab.errors import ConfigurationError
-from synthlab.learning.deadline import time_is_up
 
 T = TypeVar("T")
 _OUT_OF_MEMORY = ("t allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED")

@@ -1,41 +1,39 @@
 """Leakage audit: recomputed from the saved ids, the grammar and the spaces, not from what the splitter knew.
 
-Taken on trust are only the list of reserved functions, and, without the spaces, the mask of a region cut in them.
+Taken on trust is only which functions are reserved (not how many of every size) and which programs an MCD split drew;
+and the mask of a region cut in spaces where these are neither given nor those of the default settings.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from synthlab.errors import ArtifactError, SplitError
 from synthlab.language.grammar import Grammar, get_grammar
-from synthlab.language.identity import ResiduePoints, fingerprints, hidden_inputs, keys_of
-from synthlab.language.interpreter import Algebra, evaluate, grid_outputs, number_algebra
-from synthlab.language.program import infix_texts, parse
-from synthlab.language.residues import UNDEFINED_RESIDUE
+from synthlab.language.program import parse
 from synthlab.spaces.embedding import embed
-from synthlab.spaces.space import Space
+from synthlab.spaces.semantic import fit_semantic
+from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
+from synthlab.spaces.syntactic import fit_syntactic
 from synthlab.splits.boundaries import fit_boundary
-from synthlab.splits.constructs import canonical_keys
+from synthlab.splits.declared import declared, malformed
+from synthlab.splits.evidence import NUM_NAMED as NUM_NAMED
+from synthlab.splits.evidence import ROWS_AT_ONCE, Evidence, Finding, among
+from synthlab.splits.evidence import finding as finding
 from synthlab.splits.isolation import MAX_AUC, settled
-from synthlab.splits.regions import Region, texts_in
+from synthlab.splits.regions import SHAPE, Region, texts_in
 from synthlab.splits.separability import classifier_auc
 from synthlab.splits.split import RANDOM_TEXT, Split
 from synthlab.universe.corpus import Corpus
-from synthlab.universe.counting import program_counts, unrank
-from synthlab.universe.hashing import KeyNumbers
 
-NUM_NAMED = 3
-"""Offenders that a finding names."""
-_ROWS_AT_ONCE = 1 << 17
+MAX_FITTED = 500_000
+"""Programs of the largest universe whose spaces an audit fits by itself."""
 _TOLERANCE = 1e-4
-Finding = tuple[str, int, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -73,61 +71,6 @@ class AuditReport:
             raise SplitError(f"the split leaks - {' | '.join(failed)} - draw it again")
 
 
-def finding(check: str, grammar: Grammar, num: int, shown: np.ndarray) -> Finding:
-    """A check with the number of its offenders, and the first `NUM_NAMED` of them (n, L) as text."""
-    return check, num, tuple(infix_texts(grammar, shown))
-
-
-class _Evidence:
-    """Texts and functions of a split's parts, recomputed from ids."""
-
-    def __init__(self, split: Split, grammar: Grammar) -> None:
-        self.grammar, self.seed = grammar, split.corpus["seed"]
-        self.bound = split.corpus["max_size"], split.corpus["measure"]
-        self.num_programs = sum(program_counts(grammar, *self.bound))
-        self.numbers = KeyNumbers()
-        points = hidden_inputs(grammar, self.seed + 1)  # not those that decide identity on probes
-        residues = grammar.exact and not grammar.integral  # elsewhere another arithmetic than identity's
-        self.hidden: Algebra = ResiduePoints(grammar, points) if residues else number_algebra(grammar, points)
-
-    def texts(self, ids: np.ndarray) -> np.ndarray:
-        return unrank(self.grammar, ids, *self.bound)
-
-    def functions(self, ids: np.ndarray) -> np.ndarray:
-        """Functions as numbers that are equal where they are; -1 where there is none."""
-        return self._numbered(fingerprints(self.grammar, self.texts(ids), self.seed))
-
-    def _numbered(self, keys: np.ndarray) -> np.ndarray:
-        return self.numbers.number(keys, UNDEFINED_RESIDUE)[0]
-
-    @cached_property
-    def all_functions(self) -> np.ndarray:
-        """Functions of all texts of the universe."""
-        return self.functions(np.arange(self.num_programs))
-
-    def hidden_keys(self, ids: np.ndarray) -> np.ndarray:
-        """First key (P,) of the values on hidden inputs, computed by another arithmetic than identity."""
-        keys = np.empty(len(ids), dtype=np.uint64)
-        for start in range(0, len(ids), _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            keys[rows] = keys_of(self.hidden, evaluate(self.grammar, self.texts(ids[rows]), self.hidden))[:, 0]
-        return keys
-
-    def canonical(self, ids: np.ndarray) -> np.ndarray:
-        return canonical_keys(self.grammar, self.texts(ids))
-
-    def poles(self, ids: np.ndarray) -> np.ndarray:
-        """Mask of the texts that have no value at some point of the grid."""
-        found = np.zeros(len(ids), dtype=bool)
-        for start in range(0, len(ids) if self.grammar.partial else 0, _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            found[rows] = np.isnan(grid_outputs(self.grammar, self.texts(ids[rows]))).any(axis=1)
-        return found
-
-    def finding(self, check: str, ids: np.ndarray) -> Finding:
-        return finding(check, self.grammar, len(ids), self.texts(ids[:NUM_NAMED]))
-
-
 def audit(split: Split, grammar: Grammar | None = None, spaces: Mapping[str, Space] | None = None) -> AuditReport:
     """Check a split for leaks.
 
@@ -135,8 +78,9 @@ def audit(split: Split, grammar: Grammar | None = None, spaces: Mapping[str, Spa
     behaviour on 64 hidden inputs is in training (nor any reserved function); targets compute what their programs
     compute; everything is a function, and tested ones have no poles on the grid; tests other than forced are of
     reserved functions; no training or target text lies in the held-out region; no forced function has a text outside
-    it, every ID function has one, and open functions have both; matched tests are parts of theirs. Regions whose
-    rule reads texts are recomputed from the texts. Others are taken from the saved mask; where the spaces are given,
+    it, every ID function has one, and open functions have both; matched tests are parts of theirs; all is as the
+    settings declare (`declared.declared`). Regions whose rule reads texts are recomputed from the texts. Others are
+    taken from the saved mask; where the spaces are given,
     their surface is fitted anew and asked of a fresh embedding of all texts of training and tests, and an isolated
     split must be one.
 
@@ -159,16 +103,19 @@ def audit(split: Split, grammar: Grammar | None = None, spaces: Mapping[str, Spa
         raise ArtifactError(
             f"the split was drawn with grammar {split.corpus['digest']}, not {grammar.digest}: draw it again"
         )
-    evidence = _Evidence(split, grammar)
+    evidence = Evidence(split, grammar)
+    if broken := malformed(split, evidence.num_programs):
+        return AuditReport(tuple(broken))
     trained = np.zeros(evidence.num_programs, dtype=bool)
     trained[split.train] = trained[split.targets] = True
     if split.settings["policy"] == RANDOM_TEXT and split.kind != "mcd":  # every text that may be drawn is taught
         functions = evidence.all_functions
-        trained |= _among(functions, functions[split.targets]) & ~split.held_out(evidence.num_programs)
+        trained |= among(functions, functions[split.targets]) & ~split.held_out(evidence.num_programs)
     seen = np.flatnonzero(trained)
-    findings = [_empty_parts(split), *_leaks(split, evidence, seen)]
+    held_out = _held_out(split, evidence)
+    findings = [_empty_parts(split), *_leaks(split, evidence, seen), *declared(split, evidence, held_out)]
     if split.kind == "support":
-        findings += _region_findings(split, evidence, seen)
+        findings += _region_findings(split, evidence, seen, held_out)
         if spaces is not None:
             findings += _space_findings(split, evidence, seen, spaces)
     return AuditReport(tuple(findings))
@@ -180,25 +127,25 @@ def _empty_parts(split: Split) -> Finding:
     return (f"empty part {', '.join(empty)}" if empty else "empty part"), len(empty), ()
 
 
-def _leaks(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[Finding]:
+def _leaks(split: Split, evidence: Evidence, seen: np.ndarray) -> list[Finding]:
     """What training knows of the tests."""
     tested = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *split.tests.values()]))
     functions, tested_functions = evidence.functions(seen), evidence.functions(tested)
     reserved = evidence.functions(split.reserved)
     at = np.searchsorted(seen, split.train), np.searchsorted(seen, split.targets)
     differs = functions[at[0]] != functions[at[1]]
-    unreserved = [ids for name, ids in split.tests.items() if "forced" not in name]
+    unreserved = [ids for name, ids in split.tests.items() if "forced" not in name or split.kind == "density"]
     named = np.unique(np.concatenate([split.reserved, tested]))
     kept_apart = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *unreserved]))
     checks = [
-        ("tested text in training", seen[_among(seen, tested)]),
+        ("tested text in training", seen[among(seen, tested)]),
         ("tested tree in training, but for the order of operands",
-         seen[_among(evidence.canonical(seen), evidence.canonical(tested))]),
-        ("tested function in training", seen[_among(functions, tested_functions)]),
+         seen[among(evidence.canonical(seen), evidence.canonical(tested))]),
+        ("tested function in training", seen[among(functions, tested_functions)]),
         ("tested function on hidden inputs in training",
-         seen[_among(evidence.hidden_keys(seen), evidence.hidden_keys(tested))]),
-        ("reserved function in training", seen[_among(functions, reserved)]),
-        ("test function that was not reserved", kept_apart[~_among(evidence.functions(kept_apart), reserved)]),
+         seen[among(evidence.hidden_keys(seen), evidence.hidden_keys(tested))]),
+        ("reserved function in training", seen[among(functions, reserved)]),
+        ("test function that was not reserved", kept_apart[~among(evidence.functions(kept_apart), reserved)]),
         ("target computes another function", split.train[differs]),
         ("training text that is no function", seen[functions < 0]),
         ("test function with a pole on the grid", tested[evidence.poles(tested)]),
@@ -207,30 +154,26 @@ def _leaks(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[Finding]
     return [evidence.finding(check, ids) for check, ids in checks]
 
 
-def _among(values: np.ndarray, few: np.ndarray) -> np.ndarray:
-    """Mask of many values (n,) that are among a few."""
-    few = np.unique(few)
-    if not len(few):
-        return np.zeros(len(values), dtype=bool)
-    return np.asarray(few[np.minimum(np.searchsorted(few, values), len(few) - 1)] == values)
+def _held_out(split: Split, evidence: Evidence) -> np.ndarray:
+    """Mask of the held-out programs (P,), from the texts where the region's rule reads them."""
+    if split.kind == "support" and (region := Region(**split.settings["region"])).is_textual:
+        everything = evidence.texts(np.arange(evidence.num_programs))
+        return texts_in(region, evidence.grammar, everything, evidence.bound[1])
+    return split.held_out(evidence.num_programs)
 
 
-def _region_findings(split: Split, evidence: _Evidence, seen: np.ndarray) -> list[Finding]:
+def _region_findings(split: Split, evidence: Evidence, seen: np.ndarray, held_out: np.ndarray) -> list[Finding]:
     """What training and the tests have to do with the held-out region, over all texts of the universe."""
-    held_out = split.held_out(evidence.num_programs)
-    region = Region(**split.settings["region"])
-    everything = np.arange(evidence.num_programs)
     findings = []
-    if region.is_textual:
-        inside = texts_in(region, evidence.grammar, evidence.texts(everything), evidence.bound[1])
-        findings = [evidence.finding("saved mask that is not the region's", np.flatnonzero(inside != held_out))]
-        held_out = inside
+    if Region(**split.settings["region"]).is_textual:
+        wrong = np.flatnonzero(split.held_out(evidence.num_programs) != held_out)
+        findings = [evidence.finding("saved mask that is not the region's", wrong)]
     functions = evidence.all_functions
     findings.append(evidence.finding("held-out text in training", seen[held_out[seen]]))
     inside, outside = (np.unique(functions[mask]) for mask in (held_out, ~held_out))
     for part, ids in split.tests.items():
         found = functions[ids]
-        reached, held = _among(found, outside), _among(found, inside)
+        reached, held = among(found, outside), among(found, inside)
         if "forced" in part:
             findings.append(evidence.finding(f"{part} function with a text outside the region", ids[reached]))
         else:
@@ -239,11 +182,11 @@ def _region_findings(split: Split, evidence: _Evidence, seen: np.ndarray) -> lis
             findings.append(evidence.finding("open function without a text in the region", ids[~held]))
         whole = split.tests.get(part.removeprefix("matched_"), ids)
         if part.startswith("matched_") and len(ids) <= len(whole) < split.settings["num_test"]:
-            findings.append(evidence.finding(f"{part} function that its test lacks", ids[~_among(ids, whole)]))
+            findings.append(evidence.finding(f"{part} function that its test lacks", ids[~among(ids, whole)]))
     return findings
 
 
-def _space_findings(split: Split, evidence: _Evidence, seen: np.ndarray, spaces: Mapping[str, Space]) -> list[Finding]:
+def _space_findings(split: Split, evidence: Evidence, seen: np.ndarray, spaces: Mapping[str, Space]) -> list[Finding]:
     """The saved mask against the region's surface, fitted anew and asked of freshly embedded texts."""
     for kind, key in split.settings.get("spaces", {}).items():
         if kind not in spaces or spaces[kind].key != key:
@@ -252,7 +195,7 @@ def _space_findings(split: Split, evidence: _Evidence, seen: np.ndarray, spaces:
     if region.kinds:
         tested = np.unique(np.concatenate([split.reserved, *split.tests.values()]))
         everything = np.arange(evidence.num_programs)
-        of_tests = everything[_among(evidence.all_functions, evidence.functions(tested))]
+        of_tests = everything[among(evidence.all_functions, evidence.functions(tested))]
         asked = np.union1d(seen, of_tests)
         asked = asked[~evidence.poles(asked)]  # which stand elsewhere than their function
         margin = _margin(region, evidence, spaces, asked)
@@ -264,7 +207,7 @@ def _space_findings(split: Split, evidence: _Evidence, seen: np.ndarray, spaces:
     return findings
 
 
-def _margin(region: Region, evidence: _Evidence, spaces: Mapping[str, Space], ids: np.ndarray) -> np.ndarray:
+def _margin(region: Region, evidence: Evidence, spaces: Mapping[str, Space], ids: np.ndarray) -> np.ndarray:
     """Largest margin (n,) of freshly embedded texts over the spaces that decide the region."""
     surfaces = {}
     for kind in region.kinds:
@@ -274,17 +217,17 @@ def _margin(region: Region, evidence: _Evidence, spaces: Mapping[str, Space], id
             centre = embed(spaces[kind], evidence.grammar, row)[0]
         surfaces[kind] = fit_boundary(region, spaces[kind], centre)
     margins = np.full(len(ids), -np.inf)
-    for start in range(0, len(ids), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
+    for start in range(0, len(ids), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
         prefix = evidence.texts(ids[rows])
         for kind, surface in surfaces.items():
             margins[rows] = np.fmax(margins[rows], surface.margin(embed(spaces[kind], evidence.grammar, prefix)))
     return margins
 
 
-def _isolation(split: Split, evidence: _Evidence, space: Space) -> Finding:
+def _isolation(split: Split, evidence: Evidence, space: Space) -> Finding:
     """How well the space that does not decide the region tells training, id and forced apart, embedded afresh."""
-    taught = np.random.default_rng(0).permutation(split.targets)[:_ROWS_AT_ONCE]
+    taught = np.random.default_rng(0).permutation(split.targets)[:ROWS_AT_ONCE]
     sides = [
         (settled(embed(space, evidence.grammar, evidence.texts(ids))), evidence.functions(ids))
         for ids in (taught, split.tests["id"], split.tests["forced"])
@@ -298,6 +241,9 @@ def _isolation(split: Split, evidence: _Evidence, space: Space) -> Finding:
 def audit_corpus(split: Split, corpus: Corpus, spaces: Mapping[str, Space] | None = None) -> AuditReport:
     """Audit a split that belongs to a corpus.
 
+    Spaces that are not given are fitted anew where the universe is small enough for that, and the split was drawn
+    with those of the default settings.
+
     Raises
     ------
     ArtifactError
@@ -305,4 +251,26 @@ def audit_corpus(split: Split, corpus: Corpus, spaces: Mapping[str, Space] | Non
     """
     if split.corpus != corpus.identity:
         raise ArtifactError("the split was drawn on another corpus: draw it again, or load its corpus")
-    return audit(split, corpus.grammar, spaces)
+    return audit(split, corpus.grammar, _spaces(split, corpus) if spaces is None else spaces)
+
+
+_FIT: dict[str, Callable[[Corpus], Space]] = {
+    SYNTACTIC: fit_syntactic,
+    SEMANTIC: fit_semantic,
+    SHAPE: lambda corpus: fit_syntactic(corpus, labels="shape"),
+}
+_FITTED: dict[str, tuple[str, Space]] = {}  # the last one of every kind, and its corpus
+
+
+def _spaces(split: Split, corpus: Corpus) -> dict[str, Space] | None:
+    """The spaces that decide a region, fitted anew; None where there are none, or they would not be the split's."""
+    named = split.settings.get("spaces", {}) if split.kind == "support" else {}
+    if not named or corpus.num_programs > MAX_FITTED:
+        return None
+    for kind in named:
+        if kind not in _FIT:
+            return None
+        if kind not in _FITTED or _FITTED[kind][0] != corpus.key:
+            _FITTED[kind] = corpus.key, _FIT[kind](corpus)
+    found = {kind: _FITTED[kind][1] for kind in named}
+    return found if {kind: space.key for kind, space in found.items()} == dict(named) else None

@@ -154,16 +154,11 @@ def density_settings(
     regime_spaces(regime)
     if num_train is None:
         raise ConfigurationError("a density split needs a number of training programs: say num_train")
-    return dict(
-        regime=regime,
-        num_train=num_train,
-        num_test=num_test,
-        num_cells=num_cells,
-        reserved=reserved,
-        policy=policy,
-        seed=seed,
-        **draw_settings(cells, concentration, match_size),
+    given = dict(
+        num_train=num_train, num_test=num_test, num_cells=num_cells, reserved=reserved, policy=policy, seed=seed
     )
+    check_sizes(given | {"concentration": concentration, "match_size": match_size})
+    return {"regime": regime, **given, **draw_settings(cells, concentration, match_size)}
 
 
 def density_split(corpus: Corpus, spaces: Mapping[str, Space], settings: dict[str, Any]) -> Split:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from synthlab.errors import ArtifactError, ConfigurationError
+from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.identity import ResiduePoints
 from synthlab.language.interpreter import evaluate
 from synthlab.language.residues import combine_arrays
@@ -133,22 +134,27 @@ def total_degrees(corpus: Corpus) -> np.ndarray:
     A polynomial of degree d has vanishing (d+1)-th differences along any line; they are taken modulo the
     prime on a random line, which is exact but for a chance below 1e-17.
     """
-    degree = np.full(corpus.num_classes, -1, dtype=np.int64)
-    if not corpus.grammar.exact:
+    return total_degrees_of(corpus.grammar, corpus.prefix[corpus.class_id])
+
+
+def total_degrees_of(grammar: Grammar, prefix: np.ndarray) -> np.ndarray:
+    """Total degree of the function of every program (P,), as `total_degrees` says it of classes."""
+    degree = np.full(len(prefix), -1, dtype=np.int64)
+    if not grammar.exact or not len(prefix):
         return degree
-    for num_points in (int(corpus.class_leaves.max()) + 2, _MAX_DEGREE + 2):
+    most = int(((prefix < grammar.num_terminals) & (prefix != PAD)).sum(axis=1).max())
+    for num_points in (most + 2, _MAX_DEGREE + 2):
         rows = np.flatnonzero(degree < 0)
-        degree[rows] = _degrees_on_line(corpus, rows, num_points)
+        degree[rows] = _degrees_on_line(grammar, prefix[rows], num_points)
     return degree
 
 
-def _degrees_on_line(corpus: Corpus, rows: np.ndarray, num_points: int) -> np.ndarray:
-    """Degrees up to `num_points` - 2 of some classes; -1 where it is larger."""
-    grammar = corpus.grammar
+def _degrees_on_line(grammar: Grammar, prefix: np.ndarray, num_points: int) -> np.ndarray:
+    """Degrees up to `num_points` - 2 of some programs; -1 where it is larger."""
     draws = np.random.default_rng(5).integers(2, 1 << 60, size=(2, len(grammar.variables)))
     line = [tuple(Fraction(int(a) + t * int(b)) for a, b in zip(*draws, strict=True)) for t in range(num_points)]
-    values = evaluate(grammar, corpus.prefix[corpus.class_id[rows]], ResiduePoints(grammar, line))
-    degree = np.full(len(rows), -1, dtype=np.int64)
+    values = evaluate(grammar, prefix, ResiduePoints(grammar, line))
+    degree = np.full(len(prefix), -1, dtype=np.int64)
     for order in range(num_points - 1):
         values = combine_arrays(SUBTRACT, values[:, 1:], values[:, :-1])
         degree[(degree < 0) & (values == 0).all(axis=1)] = order

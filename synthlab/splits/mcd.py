@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from synthlab.errors import ArtifactError, ConfigurationError, SplitError
+from synthlab.errors import ArtifactError, SplitError
 from synthlab.spaces.compounds import (
     ATOM_ALPHA,
     COMPOUND_ALPHA,
@@ -25,7 +25,7 @@ from synthlab.spaces.compounds import (
     compound_bags,
     divergences,
 )
-from synthlab.splits.split import POLICIES, Split, check_pool, choose_targets, training_pool
+from synthlab.splits.split import Split, check_pool, check_sizes, choose_targets, training_pool
 from synthlab.splits.support import RESERVED_SHARE, _at_most
 from synthlab.universe.corpus import Corpus
 
@@ -81,18 +81,12 @@ def mcd_settings(
         For a share out of range, a number below one, or an unknown policy.
     """
     shares = {"test_share": test_share, "reserved": reserved, "max_atom_divergence": max_atom_divergence}
-    for name, share in shares.items():
-        if not 0 < share < 1:
-            raise ConfigurationError(f"{name} {share}: use a number between 0 and 1")
     counts = {"num_test": num_test, "num_starts": num_starts, "num_sweeps": num_sweeps}
-    for name, count in {**counts, "seed": seed + 1}.items():
-        if count < 1:
-            raise ConfigurationError(f"{name} {count - (name == 'seed')}: use a larger number")
-    if policy not in POLICIES:
-        raise ConfigurationError(f"target policy {policy!r}: choose from {', '.join(POLICIES)}")
-    return dict(
+    settings = dict(
         num_programs=num_programs, num_train=num_train, **counts, **shares, control=control, policy=policy, seed=seed
-    )  # fmt: skip
+    )
+    check_sizes(settings)
+    return settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,6 +329,7 @@ def mcd_split(corpus: Corpus, settings: dict[str, Any]) -> Split:
     SplitError
         With all counts, if there are too few programs or classes, or the bounds cannot be kept.
     """
+    check_sizes(settings)
     classes = class_bags(corpus, drawn_programs(corpus, settings))
     sides = _bounded_sides(corpus, classes, settings)
     tests = _at_most({"id": sides.id, "compound": sides.compound}, settings["num_test"], settings["seed"])

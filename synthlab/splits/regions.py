@@ -124,6 +124,7 @@ class Region:
     def __post_init__(self) -> None:
         for name in ("direction", "box", "groups", "held", "upper", "lower"):  # lists, as JSON has them, are as good
             object.__setattr__(self, name, _tuples(name, getattr(self, name)))
+        self._check_kinds()
         if self.space not in _SPACES:
             raise ConfigurationError(f"unknown space {self.space!r}: choose from {', '.join(_SPACES)}")
         if self.rule not in RULES:
@@ -137,28 +138,41 @@ class Region:
                 raise ConfigurationError(f"{name} belongs to the rule {rule!r}, not to {self.rule!r}: leave it out")
         try:
             self._check_numbers()
-        except ConfigurationError:
-            raise
         except (TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"a parameter of the region has the wrong type ({error}): look at help(Region)"
-            ) from None
+            if isinstance(error, ConfigurationError):
+                raise
+            raise ConfigurationError(f"box {self.box}, direction {self.direction}: use numbers ({error})") from None
+
+    def _check_kinds(self) -> None:
+        for name in ("space", "rule", "centre", "root", "subtree", "operator", "operand"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigurationError(f"{name} {getattr(self, name)!r}: use a text")
+        for name in ("quantile", "share", "inner", "outer"):
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int | float | np.floating):
+                raise ConfigurationError(f"{name} {number!r}: use a number")
+        groups = [word for group in self.groups for word in (group if isinstance(group, tuple) else (group, None))]
+        words = {"groups": groups, "upper": self.upper, "lower": self.lower}
+        if not isinstance(self.above, bool | np.bool_):
+            raise ConfigurationError(f"above {self.above!r}: use True or False")
+        if wrong := [name for name, found in words.items() if not all(isinstance(w, str) for w in found)]:
+            raise ConfigurationError(f"{wrong[0]} {getattr(self, wrong[0])!r}: write operators as texts")
 
     def _check_numbers(self) -> None:
+        if any(len(part) != 3 for part in self.box) or any(len(part) != 2 for part in self.direction):
+            raise ConfigurationError("a box is written (axis, low, high) per axis, a direction (axis, weight)")
         whole = {name: getattr(self, name) for name in ("axis", "seed", "num_clusters", "num_held", "num_axes", "size")}
-        whole |= {"place": self.place or 0} | {f"held[{k}]": number for k, number in enumerate(self.held)}
-        whole |= {
-            f"{name}[{k}]": part[0] for name in ("box", "direction") for k, part in enumerate(getattr(self, name))
-        }
+        whole |= {"place": 0 if self.place is None else self.place}
+        whole |= {f"held[{k}]": number for k, number in enumerate(self.held)}
+        whole |= {f"box[{k}]": part[0] for k, part in enumerate((*self.box, *self.direction))}
         for name, number in whole.items():
             if isinstance(number, bool) or not isinstance(number, int | np.integer):
                 raise ConfigurationError(f"{name} {number!r}: use a whole number")
-        if self.seed < 0 or (self.place or 0) < 0:
-            raise ConfigurationError(f"seed {self.seed}, place {self.place}: use numbers from 0 on")
-        if any(len(part) != 3 for part in self.box) or any(len(part) != 2 for part in self.direction):
-            raise ConfigurationError("a box is written (axis, low, high) per axis, a direction (axis, weight)")
-        for number in [x for part in (*self.box, *self.direction) for x in part[1:]]:
-            float(number)
+        if min(self.seed, self.place or 0, self.size) < 0:
+            raise ConfigurationError(f"{whole}: use numbers from 0 on")
+        bounds = [float(x) for part in self.box for x in part[1:]]
+        if np.isnan(bounds).any() or not np.isfinite([float(weight) for _, weight in self.direction]).all():
+            raise ConfigurationError(f"box {self.box}, direction {self.direction}: use numbers")
         for name, number in (("quantile", self.quantile), ("share", self.share)):
             if not 0 < number < 1:
                 raise ConfigurationError(f"{name} {number}: use a number between 0 and 1")

@@ -169,23 +169,41 @@ def with_spaces(
     return settings | {"spaces": {kind: spaces[kind].key for kind in used}} if used else settings
 
 
-def check_sizes(settings: dict[str, Any]) -> None:
-    """Refuse settings of a split that ask for nothing.
+def check_sizes(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of a split that no split can have, whatever its kind: numbers, shares, switches, the policy.
 
     Raises
     ------
     ConfigurationError
-        For fewer than one test task or cell, or a negative seed.
+        Naming the setting.
     """
-    for name in ("num_train", "num_test", "num_cells", "seed"):
-        if not (name == "num_train" and settings[name] is None) and not isinstance(settings[name], int | np.integer):
-            raise ConfigurationError(f"{name} {settings[name]!r}: use a whole number")
-    if settings["num_test"] < 1 or settings["num_cells"] < 1:
-        raise ConfigurationError(
-            f"{settings['num_test']} test tasks, {settings['num_cells']} cells: at least 1 of each"
-        )
-    if settings["seed"] < 0:
-        raise ConfigurationError(f"seed {settings['seed']}: use a number from 0 on")
+    for name in {
+        "num_train",
+        "num_programs",
+        "num_test",
+        "num_cells",
+        "num_starts",
+        "num_sweeps",
+        "seed",
+    } & settings.keys():
+        number = settings[name]
+        if number is None and name in ("num_train", "num_programs"):  # all there are
+            continue
+        if isinstance(number, bool) or not isinstance(number, int | np.integer):
+            raise ConfigurationError(f"{name} {number!r}: use a whole number")
+        if number < (name != "seed"):
+            raise ConfigurationError(f"{name} {number}: use {int(name != 'seed')} or more")
+    for name in {"reserved", "test_share", "max_atom_divergence", "share_alone", "concentration"} & settings.keys():
+        number = settings[name]
+        if isinstance(number, bool) or not isinstance(number, int | float | np.floating) or not np.isfinite(number):
+            raise ConfigurationError(f"{name} {number!r}: use a number")
+        if name in ("reserved", "test_share", "max_atom_divergence") and not 0 < number < 1:
+            raise ConfigurationError(f"{name} {number}: use a number between 0 and 1")
+    for name in {"match_size", "isolated", "control"} & settings.keys():
+        if not isinstance(settings[name], bool | np.bool_):
+            raise ConfigurationError(f"{name} {settings[name]!r}: use True or False")
+    if settings["policy"] not in POLICIES:
+        raise ConfigurationError(f"target policy {settings['policy']!r}: choose from {', '.join(POLICIES)}")
 
 
 def reserve_classes(corpus: Corpus, share: float, seed: int) -> np.ndarray:

@@ -77,9 +77,28 @@ def support_settings(
     Raises
     ------
     ConfigurationError
-        For an unknown property, or isolation of a region of both spaces.
+        For a setting out of range, an unknown property, or isolation of what it cannot be had for.
     """
-    check_properties(match)
+    settings = dict(
+        region=region.settings(), region_text=region.describe(), num_train=num_train, num_test=num_test, regime=regime,
+        num_cells=num_cells, reserved=reserved, policy=policy, seed=seed, match=list(match), isolated=isolated,
+        share_alone=share_alone, cells=cells, concentration=concentration, match_size=match_size,
+    )  # fmt: skip
+    _check_settings(region, settings)
+    return settings
+
+
+def _check_settings(region: Region, settings: Mapping[str, Any]) -> None:
+    """Refuse what no region, or not this one, can be held out with."""
+    check_properties(settings["match"])
+    check_sizes(settings)
+    regime_spaces(settings["regime"])
+    draw_settings(settings["cells"], settings["concentration"], settings["match_size"])
+    isolated, share_alone, policy = (settings[name] for name in ("isolated", "share_alone", "policy"))
+    if isolated and (settings["regime"] != "random" or settings["match_size"]):
+        raise ConfigurationError(
+            "isolation decides how training programs are drawn: use regime 'random' without match_size"
+        )
     if isolated and region.space == BOTH:
         raise ConfigurationError("a region of both spaces leaves no other space to isolate it in: choose one space")
     if isolated and policy == RANDOM_TEXT:
@@ -88,11 +107,6 @@ def support_settings(
         raise ConfigurationError(
             f"share_alone {share_alone}: a share below 1 of a region of rule 'composed' that is not isolated"
         )
-    return dict(
-        region=region.settings(), region_text=region.describe(), num_train=num_train, num_test=num_test, regime=regime,
-        num_cells=num_cells, reserved=reserved, policy=policy, seed=seed, match=list(match), isolated=isolated,
-        share_alone=share_alone, **draw_settings(cells, concentration, match_size),
-    )  # fmt: skip
 
 
 def support_split(
@@ -114,8 +128,8 @@ def support_split(
     SplitError
         If the region is empty, holds everything, leaves a pool smaller than the training set, or cannot be isolated.
     """
-    check_sizes(settings)
     region = Region(**settings["region"])
+    _check_settings(region, settings)
     settings = with_spaces(settings, corpus, spaces, support_spaces(settings))
     held = hold_out(region, corpus, spaces) if held is None else held
     if held.region.settings() != region.settings():
@@ -214,10 +228,6 @@ def _isolated(
     settings: dict[str, Any],
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:  # fmt: skip
     """Training ids, test classes and their strata, alike in the other space."""
-    if settings["regime"] != "random" or settings["match_size"]:
-        raise ConfigurationError(
-            "isolation decides how training programs are drawn: use regime 'random' without match_size"
-        )
     texts = choose_targets(corpus, pool, pool, settings["policy"])
     pair = {name: tests[name] for name in ("id", "forced")}
     found = isolate(corpus, spaces[region.other_space], texts, pair, settings["num_train"], settings["seed"])

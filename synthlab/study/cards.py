@@ -243,7 +243,8 @@ def _bound(row: _Row, preset: Preset | None) -> str:
 
 def _text(value: Any) -> str:
     """A name as inert text on one line: neither Markdown, nor HTML, nor a link."""
-    line = _FIRST.sub(r"\1\\\2", _MARKED.sub(r"\\\1", " ".join(str(value).split())))
+    shown = "".join(letter for letter in " ".join(str(value).split()) if letter.isprintable())  # no terminal's escapes
+    line = _FIRST.sub(r"\1\\\2", _MARKED.sub(r"\\\1", shown))
     return html.escape(line, quote=False)
 
 

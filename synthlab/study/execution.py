@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from synthlab.deadline import limited
 from synthlab.errors import ArtifactError, ConfigurationError, SynthlabError
 from synthlab.language.grammar import get_grammar, register
-from synthlab.learning.deadline import limited
 from synthlab.presets import NETWORKS
 from synthlab.store import Store
 from synthlab.study.trials import Trial, run_trial

@@ -14,6 +14,7 @@ from synthlab.durable import write_atomically
 from synthlab.errors import ConfigurationError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_FORMULA = re.compile(r"\s*[=@+-](?!$|[\d.]+(e[+-]?\d+)?$)")
 
 
 def save_chart(chart: Any, folder: Path | str, name: str) -> list[Path]:
@@ -46,6 +47,8 @@ def save_chart(chart: Any, folder: Path | str, name: str) -> list[Path]:
 def save_table(frame: pd.DataFrame, folder: Path | str, name: str) -> list[Path]:
     """Write a table as ``name.csv`` (full precision) and ``name.tex`` (booktabs, three decimals).
 
+    A text that a spreadsheet would run as a formula starts with an apostrophe in the CSV file.
+
     Parameters are those of `save_chart`, and so are the errors.
 
     Returns
@@ -54,8 +57,17 @@ def save_table(frame: pd.DataFrame, folder: Path | str, name: str) -> list[Path]
         The two files.
     """
     latex = frame.to_latex(index=False, escape=True, float_format="%.3f")
-    files = {"csv": frame.to_csv(index=False, lineterminator="\n").encode(), "tex": latex.encode()}
+    inert = frame.map(_inert).rename(columns=_inert)
+    files = {"csv": inert.to_csv(index=False, lineterminator="\n").encode(), "tex": latex.encode()}
     return _write(Path(folder), name, files)
+
+
+def _inert(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula or two rows; operators and numbers stay as they are."""
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # the writer quotes this end of a line only
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def _rendered(chart: Any, kind: str) -> bytes:

@@ -6,6 +6,7 @@ quantities are viridis. A part of a split has one colour and one shape in every 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import altair as alt
@@ -67,9 +68,23 @@ def _theme() -> alt.theme.ThemeConfig:
 
 
 def use_theme() -> None:
-    """Draw every following chart in the package's theme, and lift Altair's limit of 5,000 rows."""
+    """Draw every following chart in the package's theme, lift Altair's limit of 5,000 rows, and keep names inert.
+
+    Altair writes the data of a chart into a script of the page, which a name such as ``</script>`` would end.
+    """
     alt.theme.enable("synthlab")
     alt.data_transformers.disable_max_rows()
+    if alt.renderers.active in ("default", "html"):
+        drawn: Any = alt.renderers.get()
+        alt.renderers.register("synthlab-page", lambda spec, **options: inert_page(drawn(spec, **options), spec))
+        alt.renderers.enable("synthlab-page")
+
+
+def inert_page(bundle: dict[str, str], spec: dict[str, Any]) -> Any:
+    """What Altair shows of a chart, without a text in its data that could end the script around it."""
+    plain = json.dumps(spec)
+    page = bundle["text/html"].replace(plain, plain.replace("<", "\\u003c"))
+    return png_bundle(spec) if plain in page and "<" in plain else {**bundle, "text/html": page}
 
 
 def show_static() -> None:

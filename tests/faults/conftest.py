@@ -8,7 +8,7 @@ from faults.table import FAULTS, record
 
 @pytest.fixture
 def fired(request):
-    """Report faults that were injected, took effect and were survived: ``fired(3)``; or fuzzed: ``fired(inputs=500)``."""
+    """Report faults that took effect and were survived: ``fired(3)``; or fuzzed: ``fired(inputs=500)``."""
     total = {"faults": 0, "inputs": 0}
 
     def report(faults=1, *, inputs=0):

@@ -1,7 +1,7 @@
 """The faults that synthlab promises to survive, and the table of them: `python tests/faults/table.py` writes README.md.
 
 A test says which fault it injects by the marker ``fault``, and reports by the fixture ``fired`` how many it injected;
-the table joins both. Without a report of a run (`make faults`) the numbers of the last one are kept.
+the table joins both, and needs a run on record (`make faults` makes both).
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ FAULTS = {
     "evaluation agree",
     "NaN or infinity in grid, data or loss": "a grid with them is refused, missing outputs are masked and counted",
     "an axis without variance": "z-scores are 0 and the axis is marked",
-    "another processor, NumPy or Python": "the same programs, ids, classes and combinatorial splits, by committed digests",
+    "another processor, NumPy or Python": "the same programs, ids, classes and combinatorial splits; see also "
+    "tests/reproducibility",
     "fewer programs than neighbours": "the map is clamped or refused, with the reason",
     # interruption
     "kill -9 at any operation of the store": "what was committed stays, and the next run ends with the same bytes",
@@ -49,7 +50,7 @@ FAULTS = {
     "millions of rows on display": "a bounded table with the total",
     # damage
     "truncated or empty file": "named with the mend, and only that is made again",
-    "edited manifest, missing or extra file": "refused or ignored, and named by verify; folders are never globbed for data",
+    "edited manifest, missing or extra file": "refused or ignored, and named by verify; no folder is searched for data",
     "tables of another schema": "refused by version, and never merged column by column",
     "one flipped bit": "verify finds it wherever it is",
     "a checkpoint of another grammar, corpus or run": "refused before the first step, with both values",
@@ -61,13 +62,13 @@ FAULTS = {
     "deep, long or huge program text": "a syntax error with its position, soon; the process lives",
     "unknown operators, Unicode digits, homoglyphs": "a syntax error with position and what was expected",
     "HTML and script in names and texts": "shown as text in tables, panels, charts and exports",
-    "code in data, open servers, known vulnerabilities": "nothing executes data, notebooks stay on this machine behind a "
-    "token, pinned versions are checked",
+    "code in data, open servers, known vulnerabilities": "nothing executes data, notebooks stay on this machine behind "
+    "a token, pinned versions are checked",
 }
 HEAD = """# What synthlab survives
 
-Every row is a fault that is injected for real, and what must then be true. Each test reports how many faults it injected and
-checks that they took effect. Written by `make faults` from the tests of this folder and one run of them; edited by nobody.
+Every row is a fault that is injected for real, and what must then be true. Each test reports how many faults it
+injected, and checks that they took effect. Written by `make faults` from the tests of this folder and one run of them.
 
 """
 

@@ -15,7 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "synthlab"
 STAGES = ("language", "universe", "spaces", "splits", "assessment", "learning", "search", "study", "views")
-BESIDE = {"presets", "arenas", "store", "exchange", "durable", "errors", "options"}
+BESIDE = {
+    "presets", "arenas", "ranges", "store", "verification", "exchange", "durable", "errors", "options", "deadline",
+}  # fmt: skip
 LIGHT = {"__init__", "__main__", "one_program", "study_commands", "doctor"}  # load no stage before they are asked to
 SLOW = {"learning", "views"}  # stages that load torch or Altair
 HEAVY = ["torch", "pytorch_lightning", "altair", "ipywidgets", "umap", "sklearn", "pandas", "numba"]

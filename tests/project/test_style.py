@@ -1,4 +1,4 @@
-"""Rules of the code that no linter states: nothing executes data, small functions, documented names."""
+"""Rules of the code that no linter states: small functions, documented names."""
 
 from __future__ import annotations
 
@@ -12,78 +12,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "synthlab"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in FILES}
 
-UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-PICKLE_METHODS = {"read_pickle", "to_pickle"}
-SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
 MAX_MODULE, MAX_FUNCTION, LONG_FUNCTION, SHARE_SHORT = 400, 60, 40, 0.9
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
-
-
-# ---------------------------------------------------------------- nothing executes data
-
-
-def dangers(tree: ast.AST) -> Iterator[str]:
-    """Every place that runs text as code, unpickles, or opens a shell."""
-    for node in ast.walk(tree):
-        danger = None
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            danger = next((f"imports {n}" for n in names if n.split(".")[0] in UNPICKLERS), None)
-        elif isinstance(node, ast.Call):
-            danger = _dangerous_call(node)
-        if danger:
-            yield f"line {node.lineno} {danger}"
-
-
-def _dangerous_call(node: ast.Call) -> str | None:
-    name = ast.unparse(node.func)
-    keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
-    if name.removeprefix("builtins.") in {"eval", "exec"} or name in SHELLS:
-        return f"calls {name}"
-    if name.split(".")[-1] in PICKLE_METHODS or keywords.get("allow_pickle", "False") != "False":
-        return f"pickles with {name}"
-    if keywords.get("shell", "False") != "False":
-        return f"opens a shell with {name}"
-    if (name == "torch.load" or name.endswith("load_from_checkpoint")) and keywords.get("weights_only") != "True":
-        return f"calls {name} without weights_only=True"
-    return None
-
-
-# Work for other processes travels pickled by the process that hands it out; nothing pickled is ever stored or read.
-IN_FLIGHT = {"universe/sharding.py": ["cloudpickle"]}
-
-
-def test_nothing_executes_data() -> None:
-    found = {name: list(dangers(tree)) for name, tree in TREES.items()}
-    for name, modules in IN_FLIGHT.items():
-        found[name] = [d for d in found[name] if not d.endswith(tuple(f"imports {m}" for m in modules))]
-    assert {name: places for name, places in found.items() if places} == {}
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        "eval(text)",
-        "builtins.exec(text)",
-        "import pickle",
-        "from joblib import load",
-        "np.load(path, allow_pickle=True)",
-        "pd.read_pickle(path)",
-        "subprocess.run(line, shell=True)",
-        "os.system(line)",
-        "torch.load(path)",
-        "torch.load(path, weights_only=False)",
-    ],
-)
-def test_dangers_are_noticed(source: str) -> None:
-    assert list(dangers(ast.parse(source)))
-
-
-@pytest.mark.parametrize(
-    "source", ["model.eval()", "np.load(p, allow_pickle=False)", "torch.load(p, weights_only=True)"]
-)
-def test_harmless_calls_are_not(source: str) -> None:
-    assert not list(dangers(ast.parse(source)))
 
 
 # ---------------------------------------------------------------- size

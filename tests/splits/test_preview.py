@@ -347,7 +347,7 @@ def test_what_no_split_can_be_drawn_of_is_refused_in_the_same_words(corpus3, spa
         (Region(rule="root", root="%"), {}, "unknown root operator '%'"),
         (Region(rule="cluster", num_clusters=10**6), {}, "1,000,000 clusters of"),
         (Region(space="shape"), {}, "the region needs the shape space"),
-        (REGIONS["root"], {"reserved": 1.5}, "reserved share 1.5"),
+        (REGIONS["root"], {"reserved": 1.5}, "reserved (share )?1.5"),
         (REGIONS["root"], {"seed": -1}, "seed -1"),
     ],
 )

@@ -101,10 +101,10 @@ def test_undefined_programs_are_in_no_semantic_region(rational3):
         (dict(rule="cluster", seed=-1), "from 0 on"),
         (dict(rule="operand", place=-1), "from 0 on"),
         (dict(rule="box", box=((0, 1.0),)), "written"),
-        (dict(rule="box", box=((0, "a", 1.0),)), "wrong type"),
+        (dict(rule="box", box=((0, "a", 1.0),)), "use numbers"),
         (dict(rule="cluster", held=5), "write a list"),
         (dict(axis=0.5), "whole number"),
-        (dict(quantile="abc"), "wrong type"),
+        (dict(quantile="abc"), "use a number"),
     ],
 )
 def test_a_region_that_cannot_be_is_refused(settings, message):

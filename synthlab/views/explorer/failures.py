@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from synthlab.views import theme
-from synthlab.views.explorer.live import INK, MUTED
+from synthlab.views.explorer.live import INK, MUTED, guarded
 
 PAGE = 12
 """Rows of a page."""
@@ -38,6 +38,8 @@ class FailureList:
         From some of its rows to a table of target and written, with their index; asked for one page at a time.
     on_choose
         Called with the index of the row that was chosen.
+    fail
+        Called with an error of the list's own, and with no text before anything is done.
 
     Attributes
     ----------
@@ -48,9 +50,10 @@ class FailureList:
     """
 
     def __init__(
-        self, table: pd.DataFrame, texts: Callable[[pd.DataFrame], pd.DataFrame], on_choose: Callable[[int], None]
-    ) -> None:
-        self.table, self.rows, self.texts, self.on_choose = table, table, texts, on_choose
+        self, table: pd.DataFrame, texts: Callable[[pd.DataFrame], pd.DataFrame], on_choose: Callable[[int], None],
+        fail: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.table, self.rows, self.texts, self.on_choose, self.fail = table, table, texts, on_choose, fail
         self.page, self._filling = 0, False
         self.controls = _controls(table)
         self.list = W.Select(rows=PAGE, layout=W.Layout(width="860px"))
@@ -69,10 +72,18 @@ class FailureList:
 
     def _connect(self) -> None:
         for name in ("status", "size", "sort", "descending"):
-            self.controls[name].observe(lambda _: self._refresh(), "value")
-        self.controls["back"].on_click(lambda _: self._turn(-1))
-        self.controls["on"].on_click(lambda _: self._turn(1))
+            self.controls[name].observe(self._on_change, "value")
+        self.controls["back"].on_click(lambda _: self._on_turn(-1))
+        self.controls["on"].on_click(lambda _: self._on_turn(1))
         self.list.observe(self._choose, "value")
+
+    @guarded
+    def _on_change(self, _change: Any) -> None:
+        self._refresh()
+
+    @guarded
+    def _on_turn(self, by: int) -> None:
+        self._turn(by)
 
     def _refresh(self) -> None:
         """Filter and sort, and show the first page."""
@@ -107,9 +118,11 @@ class FailureList:
         # a list box folds common spaces
         lines = [_line(v, widths.values()).replace(" ", "\u00a0") for v in zip(*columns.values(), strict=True)]
         self._filling = True
-        self.list.options = list(zip(lines, shown.index.tolist(), strict=True))
-        self.list.index = None
-        self._filling = False
+        try:
+            self.list.options = list(zip(lines, shown.index.tolist(), strict=True))
+            self.list.index = None
+        finally:
+            self._filling = False
         # a style of its own, since a theme's rules for such texts come later than the panel's
         style = f"{_FONT}; color: {MUTED}; margin: 4px 0 0; padding: 0 5px"
         self.head.value = f'<pre style="{style}">{html.escape(_line(columns, widths.values()))}</pre>'

@@ -129,12 +129,17 @@ class FormulaPanel:
     # ------------------------------------------------------------ asking
 
     def _on_ask(self, _event: Any = None) -> None:
-        text, split = self.field.value, self.split()
-        if not text.strip() or self._asked == (text, split, self.run):
-            return  # a click on the button also leaves the field, which has asked by then
-        self._asked, self._parts, self.button.disabled = (text, split, self.run), [], True
+        text = self.field.value
         try:
+            split = self.split()
+            if not text.strip() or self._asked == (text, split, self.run):
+                return  # a click on the button also leaves the field, which has asked by then
+            self._asked, self._parts, self.button.disabled = (text, split, self.run), [], True
             self._answer(text, split)
+        except Exception as error:  # a widget's callback would lose it in the browser's log
+            self._asked = ()  # so that the same text can be asked again
+            self._parts.append(_alert(f"{type(error).__name__}: {error}"))
+            self._show()
         finally:
             self.button.disabled = False
 
@@ -165,6 +170,7 @@ class FormulaPanel:
             shown = f"<h5>{title}</h5>{_alert(str(error))}"
         except Exception as error:  # a widget's callback would lose it in the browser's log
             shown = f"<h5>{title}</h5>{_alert(f'{type(error).__name__}: {error}')}"
+            self._asked = ()  # so that the same text can be asked again
         if shown:
             self._parts.append(shown)
         self._show()

@@ -170,9 +170,8 @@ class SplitExplorer:
             If it leaks, or there is none.
         """
         split = self.split
-        audit_corpus(
-            split, self.corpus, {name: self.spaces[name] for name in split.settings.get("spaces", ())}
-        ).require()
+        spaces = {name: self.spaces[name] for name in split.settings.get("spaces", ())}
+        audit_corpus(split, self.corpus, spaces).require()
         self.store.name(split, self.name.value)
         self._show_drawn()
         return self.name.value
@@ -226,6 +225,7 @@ class SplitExplorer:
         for name, handler in handlers.items():
             self.buttons[name].on_click(handler)
 
+    @guarded
     def _changed(self, change: Any) -> None:
         if self.controls.quiet:
             return

@@ -107,7 +107,7 @@ class ResultExplorer:
         self.maps = {kind: LiveMap(kind, f"{kind} space: one point per test task") for kind in spaces}
         self.curves = ChartWidget(self._curves().configure_legend(orient="bottom"))
         texts = functools.partial(answer_texts, corpus, evaluations)
-        self.failures = FailureList(self.table, texts, self._choose)
+        self.failures = FailureList(self.table, texts, self._choose, self.fail)
         self.widget = self._layout()
         self._connect()
         self._redraw()

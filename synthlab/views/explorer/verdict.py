@@ -112,10 +112,14 @@ class VerdictPanel:
     def stop(self, _button: Any = None) -> None:
         """End the work; the same verdict goes on from there when it is started again."""
         self.stop_button.disabled = True
-        if read_progress(self.store, self._key) is not None:
-            stop(self.store, self._key)
-        elif self._process is not None and self._process.poll() is None:
-            self._process.terminate()  # before it has written where it is
+        try:
+            if read_progress(self.store, self._key) is not None:
+                stop(self.store, self._key)
+            elif self._process is not None and self._process.poll() is None:
+                self._process.terminate()  # before it has written where it is
+        except Exception:
+            self.stop_button.disabled = False  # it may be pressed again
+            raise
 
     @guarded
     def attach(self, split_name: str) -> None:
@@ -206,9 +210,14 @@ class VerdictPanel:
             self._task = loop.create_task(self._poll())
 
     async def _poll(self) -> None:
-        while self.is_running:
+        running = True
+        while running:
             await asyncio.sleep(SECONDS_BETWEEN)
             self.refresh()
+            try:
+                running = self.is_running
+            except Exception:  # files that cannot be read now: `refresh` has said so, and looks again
+                running = True
         self.refresh()
 
     # ------------------------------------------------------------ what is shown

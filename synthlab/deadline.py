@@ -1,7 +1,4 @@
-"""Until when work may take: an interrupt that is repeated until it is heard, and a clock that trainings look at.
-
-Needs no PyTorch, since studies are planned and read without it.
-"""
+"""Until when work may take: an interrupt that is repeated until it is heard, and a clock that trainings look at."""
 
 from __future__ import annotations
 
