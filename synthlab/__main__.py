@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synthlab import study_commands
@@ -81,6 +83,10 @@ def _enumerate(options: argparse.Namespace) -> dict[str, Any]:
 
 def _peak_megabytes() -> float | None:
     """Largest memory of this process so far; None where the system does not tell (Windows)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # `getrusage` also counts the memory of whoever started this process
+        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
+        return round(int(found[1]) * 1.024e-3, 1) if found else None
     try:
         import resource
     except ModuleNotFoundError:

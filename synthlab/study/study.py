@@ -19,11 +19,11 @@ from typing import Any, ClassVar, Self
 import pandas as pd
 
 from synthlab.durable import write_atomically
-from synthlab.errors import ConfigurationError
+from synthlab.errors import ArtifactError, ConfigurationError
 from synthlab.store import Carrier, Store
 from synthlab.study.execution import Job, run_jobs
 from synthlab.study.tables import StudyTables
-from synthlab.study.trials import Outcomes, Trial
+from synthlab.study.trials import Measures, Outcomes, Trial
 from synthlab.study.workspace import Workspace
 
 DONE, FAILED, OPEN = "done", "failed", "open"
@@ -118,12 +118,20 @@ class Study:
         return table.assign(reason=pd.Series(found, dtype=str).where(table["state"] != DONE, ""))
 
     def tables(self, store: Store) -> StudyTables:
-        """Tables of what was done so far."""
+        """Tables of what was done so far.
+
+        Raises
+        ------
+        ArtifactError
+            If outcomes are damaged, or have other columns than those of another trial that was asked the same.
+        """
         status = self.status(store)
         tags = status.drop(columns=["state", "reason"])
         rows, results = [], dict[str, list[pd.DataFrame]]()
+        asked, columns = {trial.key: trial.measures for trial in self.trials}, dict[Measures, list[str]]()
         for tag in tags[status["state"] == DONE].to_dict("records"):
             outcome = Outcomes.load(store, tag["trial"])
+            _require_columns(outcome, columns.setdefault(asked[tag["trial"]], list(outcome.results.columns)))
             rows.append({**tag, **outcome.cost.iloc[0].to_dict()})
             results.setdefault(str(tag["group"]), []).append(outcome.results.assign(trial=tag["trial"]))
         failures = tags.assign(reason=status["reason"])[status["state"] == FAILED].reset_index(drop=True)
@@ -228,3 +236,13 @@ def _remember(store: Store, trial: Trial, outcome: dict[str, Any]) -> None:
 
 def _failure_path(store: Store, key: str) -> Path:
     return store.root / "failures" / f"{key}.json"
+
+
+def _require_columns(outcome: Outcomes, columns: list[str]) -> None:
+    """Refuse to stack a table of other columns, which would fill what it lacks with nothing."""
+    differing = set(outcome.results.columns).symmetric_difference(columns)
+    if differing:
+        raise ArtifactError(
+            f"outcomes {outcome.key} differ from those of other trials in the columns {', '.join(sorted(differing))}: "
+            "delete them and run the study again"
+        )

@@ -74,15 +74,21 @@ injected, and checks that they took effect. Written by `make faults` from the te
 
 
 def marked(path: Path) -> Iterator[tuple[str, str]]:
-    """Fault and name of every marked test of a file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Fault and name of every marked test of a file; the fault is a text, or a constant of the file."""
+    module = ast.parse(path.read_text())
+    constants = {}
+    for node in (node for node in module.body if isinstance(node, ast.Assign)):
+        (target,) = node.targets
+        pairs = zip(*(x.elts if isinstance(x, ast.Tuple) else [x] for x in (target, node.value)), strict=False)
+        constants |= {ast.unparse(name): value for name, value in pairs}
+    for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef):
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.fault":
-                    yield ast.literal_eval(mark.args[0]), node.name
+                    yield ast.literal_eval(constants.get(ast.unparse(mark.args[0]), mark.args[0])), node.name
 
 
-def tests_by_fault() -> dict[str, list[tuple[str, str]]]:
+def by_fault() -> dict[str, list[tuple[str, str]]]:
     """For every fault the files and names of its tests."""
     found: dict[str, list[tuple[str, str]]] = {fault: [] for fault in FAULTS}
     for path in sorted(HERE.glob("test_*.py")):
@@ -106,7 +112,7 @@ def reported() -> tuple[Counter[str], int]:
 def document(counts: Counter[str], inputs: int) -> str:
     """The table as Markdown."""
     lines = ["| fault | promise | tests | injected |", "|---|---|---|---:|"]
-    for fault, tests in tests_by_fault().items():
+    for fault, tests in by_fault().items():
         names = "<br>".join(f"[{name}]({file})" for file, name in tests)
         number = sum(counts[f"{file}::{name}"] for file, name in tests)
         lines.append(f"| {fault} | {FAULTS[fault]} | {names} | {number:,} |")

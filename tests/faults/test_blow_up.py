@@ -49,13 +49,13 @@ def test_what_nobody_can_enumerate_is_counted_exactly(grammar, fired):
 
 
 DOORS = """
-import os, resource, time
+import os, time
 from dataclasses import replace
 from synthlab.errors import SynthlabError
 from synthlab.lab import Lab
 from synthlab.language.grammar import POLYNOMIAL, RATIONAL
 from synthlab.presets import get_preset
-from synthlab.__main__ import main
+from synthlab.__main__ import _peak_megabytes, main
 from synthlab.search.library import Library
 from synthlab.store import Store
 from synthlab.universe.corpus import build_corpus, function_table
@@ -100,7 +100,7 @@ for grammar, size, measure in asked:
             message = f"{type(error).__name__}: {error}"
         seconds = time.perf_counter() - start
         answer.append([grammar, size, measure, name, message, seconds])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+peak = _peak_megabytes()
 answer = [answer, peak, [name for _, _, names in os.walk("store") for name in names]]
 """
 ASKED = [

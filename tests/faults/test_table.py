@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 import pytest
-from faults.table import FAULTS, README, document, tests_by_fault
+from faults.table import FAULTS, README, by_fault, document
 
 ROW = re.compile(r"\| (?P<fault>.+?) \| (?P<promise>.+?) \| (?P<tests>.+?) \| (?P<number>[\d,]+) \|")
 
@@ -18,7 +18,7 @@ def rows():
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_is_injected(fault, rows):
-    tests = tests_by_fault()[fault]
+    tests = by_fault()[fault]
     assert tests, f"no test is marked with {fault!r}"
     assert rows[fault]["promise"] == FAULTS[fault]
     written = re.findall(r"\[(\w+)\]\((\w+\.py)\)", rows[fault]["tests"])
@@ -34,6 +34,6 @@ def test_totals_are_sums(rows):
 
 
 def test_the_table_is_written_from_counts():
-    file, name = tests_by_fault()["disk full"][0]
+    file, name = by_fault()["disk full"][0]
     text = document(Counter({f"{file}::{name}": 7}), 5)
     assert "| 7 |" in text and "7 faults injected and survived; 5 fuzzed inputs tried" in text
