@@ -19,7 +19,7 @@ NBVAL := -p no:randomly --nbval-lax --nbval-current-env --nbval-cell-timeout=600
 ROOT_FLAG := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help run results test coverage faults soak jupyter bench clean
+.PHONY: help run results test coverage faults soak vulnerabilities jupyter bench clean
 
 help:
 	@echo "make run              the whole data path with PRESET=$(PRESET) (tiny, quick, paper, cluster)"
@@ -28,7 +28,8 @@ help:
 	@echo "make test             style, types, unit tests, faults, notebooks"
 	@echo "make coverage         the unit tests again, twice as slow, with the share of lines and branches that they run"
 	@echo "make faults           injects every fault of tests/faults, and writes its table"
-	@echo "make soak             kills and fuzzes for hours what the tests kill and fuzz for seconds"
+	@echo "make soak             kills and fuzzes for long what the tests kill and fuzz for seconds"
+	@echo "make vulnerabilities  asks PyPI for known vulnerabilities of the pinned versions (needs a network)"
 	@echo "make bench            timings against plain Python, C++ and others, saved to build/bench.json (ONLY=learning ...)"
 	@echo "make clean            delete caches and build/ (keeps .venv and data/)"
 
@@ -80,6 +81,10 @@ soak: $(READY)
 		tests/faults/test_fuzz_interpreter.py tests/faults/test_store_machine.py tests/faults/test_numbers.py
 	$(UNIT) $(BIN)/python tests/soak/parser.py
 	$(UNIT) $(BIN)/python tests/soak/study.py
+
+vulnerabilities: $(READY)
+	@$(INSTALL) pip-audit
+	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
 
 bench: $(READY_BENCH)
 	@$(BIN)/python tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))

@@ -18,6 +18,7 @@ import pytest
 
 from synthlab import notebook_runner
 from synthlab.__main__ import main
+from synthlab.language import grammar as grammars
 from synthlab.learning.run import Run
 from synthlab.presets import ModelConfig, tuned_learning_rate
 from synthlab.store import Store
@@ -595,7 +596,9 @@ def test_bad_options_are_one_line_and_exit_code_2(empty, capsys, arguments):
     assert captured.err.count("\n") == 1 and captured.err.startswith("synthlab") and "--help" in captured.err
 
 
-def test_messages_say_what_is_wrong(filled, capsys):
+def test_messages_say_what_is_wrong(filled, capsys, monkeypatch):
+    known = {name: grammars._REGISTRY[name] for name in ("polynomial", "rational", "piecewise")}
+    monkeypatch.setattr(grammars, "_REGISTRY", known)  # without those of other tests
     expected = {
         ("parse", "x $ y"): "position 2",
         ("parse", "(x + y"): "position 6: expected an operator or ')', found the end",

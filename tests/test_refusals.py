@@ -94,11 +94,14 @@ def test_bad_evaluations(trained4, split4, corpus4, tmp_path, monkeypatch, capsy
 def test_pass_at_1_lies_in_its_interval(trained4, split4, corpus4, tmp_path, monkeypatch, capsys):
     import json
     from dataclasses import replace
+    from unittest.mock import Mock
 
+    from synthlab.splits import audit
     from synthlab.store import Store
 
     monkeypatch.setenv("SYNTHLAB_STORE", str(tmp_path))
-    mixed = replace(split4, tests={"small": corpus4.class_id[:60]})
+    mixed = replace(split4, tests={"small": corpus4.class_id[:60]})  # what was taught, so that some are right
+    monkeypatch.setattr(audit, "audit_corpus", lambda *_: Mock())
     mixed.save(Store())
     Store().name(trained4, "r")
     capsys.readouterr()

@@ -172,20 +172,8 @@ def test_no_pinned_version_has_a_known_vulnerability(fired):
     tool = shutil.which("pip-audit") or shutil.which("pip-audit", path=str(Path(sys.executable).parent))
     if tool is None:
         pytest.skip("pip-audit is not installed: pip install pip-audit")
-    pins = ROOT / "constraints.txt"
-    command = [
-        tool,
-        "-r",
-        str(pins),
-        "--no-deps",
-        "--disable-pip",
-        "-s",
-        "pypi",
-        "-f",
-        "json",
-        "--progress-spinner",
-        "off",
-    ]
+    options = ["--no-deps", "--disable-pip", "-s", "pypi", "-f", "json", "--progress-spinner", "off"]
+    command = [tool, "-r", str(ROOT / "constraints.txt"), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     try:
         report = json.loads(done.stdout)

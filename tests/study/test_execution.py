@@ -15,11 +15,12 @@ import pytest
 import torch
 from torch import nn
 
-from synthlab import deadline, evaluation, networks, training
+from synthlab import deadline
 from synthlab.errors import ConfigurationError
 from synthlab.language import grammar as grammars
 from synthlab.language.grammar import Grammar, register
 from synthlab.language.operator import ADD, Operator
+from synthlab.learning import evaluation, networks, training
 from synthlab.presets import ModelConfig, TrainingConfig
 from synthlab.splits.regions import Region
 from synthlab.splits.support import support_settings
