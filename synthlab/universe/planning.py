@@ -193,8 +193,8 @@ def _bytes(num: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    if seconds < 1e4:
-        return f"{seconds:,.3g} s"
+    if seconds < 7200:
+        return f"{seconds:.2g} s" if seconds < 99.5 else f"{seconds / 60:.0f} minutes"
     hours = seconds / 3600
     return f"{hours:,.0f} hours" if hours < 1e5 else f"{hours / 8766:.2g} years"
 
