@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from synthlab.assessment.tasks import Tasks, tasks_by_part
+from synthlab.deadline import time_is_up
 from synthlab.durable import exclusive, remove_leftovers, require_writable
 from synthlab.errors import ConfigurationError, InUseError
 from synthlab.language.grammar import Grammar
@@ -192,6 +193,8 @@ def train(
     ArtifactError
         If the folder of the run cannot be written, another process trains the same run, or its checkpoints are
         damaged or belong to another run.
+    KeyboardInterrupt
+        After a second Ctrl-C, or one that came when the last step was done: nothing of the run is lost.
     """
     audit_corpus(split, corpus).require()
 
@@ -305,6 +308,8 @@ class _Fit:
         step = trainer.global_step
         if step < self.config.num_steps:
             _say(f"interrupted at step {step} of {self.config.num_steps}: kept, run the same again to go on")
+        elif interrupted.seen and not time_is_up():  # too late to stop this run, and meant for whatever comes next
+            raise KeyboardInterrupt
         return self._finished(trainer, tracker)
 
     def _trainer(self, tracker: Progress, keeper: Keeper, progress: bool, flags: dict[str, Any]) -> pl.Trainer:

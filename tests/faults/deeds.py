@@ -336,10 +336,11 @@ WORK = (enumerate_in_memory, enumerate_on_disk, embed, draw, learn, experiment, 
 
 def worked(folder, *, store, what):
     """Do one of `WORK`, again after every interrupt; how often that was, what came out, and the seconds it took."""
-    interrupted, listens, start = 0, [False], time.perf_counter()
+    interrupted, listens, struck, start = 0, [False], [False], time.perf_counter()
 
     def interrupt(number, frame):
         if listens[0]:
+            struck[0] = True
             raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
@@ -350,9 +351,12 @@ def worked(folder, *, store, what):
             found = globals()[what](store)
             listens[0] = False
             return {"interrupted": interrupted, "found": found, "seconds": time.perf_counter() - start}
-        except KeyboardInterrupt:
+        except BaseException:
             listens[0] = False
-            interrupted += 1
+            if not struck[0]:
+                raise
+            # NumPy makes a TypeError of an interrupt while it compares records, which ends the work as well
+            interrupted, struck[0] = interrupted + 1, False
 
 
 def warm():

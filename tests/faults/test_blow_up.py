@@ -110,7 +110,8 @@ ASKED = [
 ]  # fmt: skip
 PLANNED = re.compile(
     r"(BudgetExceeded|synthlab): (about )?[\d,.e+^]+ (programs|functions) of up to (?P<size>\d+) \w+ "
-    r"need [\d,.e+]+ GB of (memory|disk) .* and about [\d,.e+]+ (s|minutes|hours|years): \d+ (leaves|nodes|depth) would fit"
+    r"need [\d,.e+]+ GB of (memory|disk) .* and about [\d,.e+]+ (s|minutes|hours|years): "
+    r"\d+ (leaves|nodes|depth) would fit"
 )
 
 

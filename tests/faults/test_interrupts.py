@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from faults import deeds
 from faults.children import TESTS, shared
+from learning.runs import SHORT, run, spy
 
 from synthlab import durable
 from synthlab import store as store_module
@@ -22,6 +23,7 @@ from synthlab.durable import exclusive
 from synthlab.language.grammar import POLYNOMIAL
 from synthlab.language.interpreter import evaluate_exact
 from synthlab.language.program import parse
+from synthlab.learning import checkpoints
 from synthlab.search.best_first import BestFirst
 from synthlab.search.budget import Budget
 from synthlab.search.problem import FOUND, INTERRUPTED, Problem
@@ -311,3 +313,33 @@ def test_two_interrupts_at_once_end_a_training_and_cost_no_more_than_its_last_ch
     assert child.found["interrupted"] == 1 and child.found["found"] == calm.found["found"]
     assert not list((tmp_path / "store").rglob("running.json"))
     fired(2)
+
+
+@pytest.mark.fault("Ctrl-C at any moment")
+@pytest.mark.parametrize("place", ["last step", "last checkpoint"])
+def test_a_ctrl_c_that_comes_too_late_for_a_run_stops_what_comes_next(
+    place, corpus3, split3, tmp_path, monkeypatch, fired
+):
+    """The run is done and nothing of it is lost; who presses Ctrl-C does not mean that a study goes on."""
+    whole = run(corpus3, split3, tmp_path / "whole")
+    save = checkpoints.Keeper.save
+
+    def struck(keeper, trainer):
+        if trainer.global_step == SHORT.num_steps:
+            signal.raise_signal(signal.SIGINT)
+        return save(keeper, trainer)
+
+    with monkeypatch.context() as patch:
+        if place == "last step":
+            seen = spy(patch, at=SHORT.num_steps, do=lambda: signal.raise_signal(signal.SIGINT))
+        else:
+            seen = spy(patch)
+            patch.setattr(checkpoints.Keeper, "save", struck)
+        with pytest.raises(KeyboardInterrupt):
+            run(corpus3, split3, tmp_path / "late")
+    assert len(seen) == SHORT.num_steps
+    with monkeypatch.context() as patch:
+        seen = spy(patch)
+        again = run(corpus3, split3, tmp_path / "late")
+    assert seen == [] and again.finished and again.weights == whole.weights and again.history.equals(whole.history)
+    fired()
