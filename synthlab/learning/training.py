@@ -181,8 +181,8 @@ def train(
     Returns
     -------
     Run
-        Finished, or as far as it got before Ctrl-C. The folder of the run stays, so that the run can be saved
-        before it is let go (`forget`); trained again, a finished run is made from its last checkpoint.
+        Finished, or as far as it got before Ctrl-C. Its folder stays, so that it can be saved before it is let go
+        (`forget`); trained again, a finished run is made from its last checkpoint.
 
     Raises
     ------
@@ -191,8 +191,7 @@ def train(
     ConfigurationError
         If the network does not fit, the outputs overflow its encoding, or the device has too little memory.
     ArtifactError
-        If the folder of the run cannot be written, another process trains the same run, or its checkpoints are
-        damaged or belong to another run.
+        If the folder cannot be written, another process trains the run, or its checkpoints are damaged or another's.
     KeyboardInterrupt
         After a second Ctrl-C, or one that came when the last step was done: nothing of the run is lost.
     """

@@ -351,11 +351,10 @@ def worked(folder, *, store, what):
             found = globals()[what](store)
             listens[0] = False
             return {"interrupted": interrupted, "found": found, "seconds": time.perf_counter() - start}
-        except BaseException:
+        except (KeyboardInterrupt, TypeError) as error:
             listens[0] = False
-            if not struck[0]:
-                raise
-            # NumPy makes a TypeError of an interrupt while it compares records, which ends the work as well
+            if isinstance(error, TypeError) and not struck[0]:
+                raise  # NumPy makes one of an interrupt while it compares records, which ends the work as well
             interrupted, struck[0] = interrupted + 1, False
 
 
