@@ -83,7 +83,8 @@ def test_whatever_is_interrupted_in_a_process_of_its_own_goes_on_there(children,
                 break
         assert child.wait() == 0, child.printed
         assert child.found["found"] == calm.found["found"]
-        assert Store(tmp_path / str(attempt)).verify() == []
+        # a second Ctrl-C can come while the first one tidies up: what is staged then is named, and is never read
+        assert [p for p in Store(tmp_path / str(attempt)).verify() if not durable.is_staged(p.path)] == []
         total += child.found["interrupted"]
         if total >= 3:
             break
