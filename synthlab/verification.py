@@ -187,18 +187,15 @@ def _stage(store: Store, folder: Path, seen: Seen) -> Iterator[Problem]:
 def _artifact(artifact: _Artifact, seen: Seen) -> Iterator[Problem]:
     folder = artifact.folder
     pieces = {p.name for p in folder.iterdir() if p.is_dir() and not is_staged(p)}
-    if not (folder / MANIFEST).exists():
-        yield artifact.problem(
-            folder, "has no manifest, so it is unfinished", delete=None if pieces else folder
-        )  # fmt: skip
-        for name in sorted(pieces):
-            yield from _piece(artifact, name, None, seen)
-        return
+    path = folder / MANIFEST
     try:
         manifest = read_manifest(folder)
     except ArtifactError as error:
-        at_fault = folder / MANIFEST
-        yield artifact.problem(at_fault, _reason(error, at_fault), delete=at_fault if pieces else folder)
+        if path.exists():
+            yield artifact.problem(path, _reason(error, path), delete=path if pieces else folder)
+        else:
+            wrong = "has no manifest, so it is unfinished"
+            yield artifact.problem(folder, wrong, delete=None if pieces else folder)
         for name in sorted(pieces):
             yield from _piece(artifact, name, None, seen)
         return

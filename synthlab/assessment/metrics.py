@@ -69,10 +69,14 @@ def mean_draws(
     ConfigurationError
         For a table without rows.
     """
-    if frame.empty:
-        raise ConfigurationError("no task to average over: the test set is empty")
+    _require_tasks(frame)
     sums = resample(frame, _weighted(frame, value), levels, num_replicates=NUM_REPLICATES, seed=seed)
     return _mean(sums, slice(None), 0, frame, value, seed)
+
+
+def _require_tasks(frame: pd.DataFrame) -> None:
+    if frame.empty:
+        raise ConfigurationError("no task to average over: the test set is empty")
 
 
 def _weighted(frame: pd.DataFrame, value: str) -> np.ndarray:
@@ -212,8 +216,7 @@ def weighted_mean(frame: pd.DataFrame, value: str = "solved") -> float:
     ConfigurationError
         For a table without rows.
     """
-    if frame.empty:
-        raise ConfigurationError("no task to average over: the test set is empty")
+    _require_tasks(frame)
     return float(np.average(frame[value].astype(float), weights=frame.get("weight")))
 
 

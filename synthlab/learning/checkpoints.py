@@ -23,8 +23,8 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from synthlab.durable import explained, write_atomically
 from synthlab.errors import ArtifactError
 from synthlab.learning.guards import is_out_of_memory
+from synthlab.verification import CHECKPOINT_FORMAT
 
-_FORMAT = b"synthlab checkpoint 1"
 _PATTERN = "step-*.ckpt"
 KEPT = 2
 SECONDS_BETWEEN, COST = 60.0, 100
@@ -51,7 +51,7 @@ class SealedCheckpoints(CheckpointIO):
         about = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "identity": self.identity}
         with explained(Path(path).parent, len(content)):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(Path(path), b"\n".join([_FORMAT, json.dumps(about).encode(), content]))
+        write_atomically(Path(path), b"\n".join([CHECKPOINT_FORMAT, json.dumps(about).encode(), content]))
 
     def load_checkpoint(
         self, path: Any, map_location: Any | None = None, weights_only: bool | None = True
@@ -80,7 +80,7 @@ def unsealed(path: Path, identity: Mapping[str, Any]) -> bytes:
     try:
         kind, header, content = path.read_bytes().split(b"\n", 2)
         about = json.loads(header)
-        whole = kind == _FORMAT and len(content) == about["bytes"]
+        whole = kind == CHECKPOINT_FORMAT and len(content) == about["bytes"]
         whole = whole and hashlib.sha256(content).hexdigest() == about["sha256"]
         found = dict(about["identity"])
     except OSError as error:

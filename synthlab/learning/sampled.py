@@ -36,7 +36,8 @@ from synthlab.learning.networks import Synthesizer
 from synthlab.learning.run import Run
 from synthlab.learning.training import fit, folder_of, forget
 from synthlab.presets import ModelConfig, TrainingConfig
-from synthlab.splits.audit import NUM_NAMED, AuditReport, finding
+from synthlab.splits.audit import AuditReport
+from synthlab.splits.evidence import NUM_NAMED, finding
 from synthlab.store import Store, content_key
 from synthlab.universe.corpus import Corpus
 from synthlab.universe.counting import unrank

@@ -22,9 +22,7 @@ from synthlab.spaces.space import SEMANTIC, SYNTACTIC, Space
 from synthlab.spaces.syntactic import fit_syntactic
 from synthlab.splits.boundaries import fit_boundary
 from synthlab.splits.declared import declared, malformed
-from synthlab.splits.evidence import NUM_NAMED as NUM_NAMED
 from synthlab.splits.evidence import ROWS_AT_ONCE, Evidence, Finding, among
-from synthlab.splits.evidence import finding as finding
 from synthlab.splits.isolation import MAX_AUC, settled
 from synthlab.splits.regions import SHAPE, Region, texts_in
 from synthlab.splits.separability import classifier_auc
@@ -80,8 +78,8 @@ def audit(split: Split, grammar: Grammar | None = None, spaces: Mapping[str, Spa
     reserved functions; no training or target text lies in the held-out region; no forced function has a text outside
     it, every ID function has one, and open functions have both; matched tests are parts of theirs; all is as the
     settings declare (`declared.declared`). Regions whose rule reads texts are recomputed from the texts. Others are
-    taken from the saved mask; where the spaces are given,
-    their surface is fitted anew and asked of a fresh embedding of all texts of training and tests, and an isolated
+    taken from the saved mask; where the spaces are given, their surface is fitted anew and asked of a fresh embedding
+    of all texts of training and tests, and an isolated
     split must be one.
 
     Parameters

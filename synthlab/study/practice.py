@@ -22,7 +22,8 @@ from synthlab.language.identity import fingerprints, grid_codes
 from synthlab.language.measure import max_length
 from synthlab.language.program import infix_texts
 from synthlab.search.problem import Result
-from synthlab.splits.audit import NUM_NAMED, AuditReport, audit_corpus, finding
+from synthlab.splits.audit import AuditReport, audit_corpus
+from synthlab.splits.evidence import NUM_NAMED, finding
 from synthlab.splits.split import RANDOM_TEXT, Split
 from synthlab.universe.corpus import Corpus
 from synthlab.universe.counting import rank, unrank
