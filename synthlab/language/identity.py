@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.errors import BudgetExceeded, GrammarError, SynthlabError
 from synthlab.language import tracing
 from synthlab.language.exact import shown

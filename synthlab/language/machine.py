@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-import numba
 import numpy as np
 from numba.extending import overload
 
+from synthlab.compiling import numba
 from synthlab.language import tracing
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.residues import batch_inverse, combine

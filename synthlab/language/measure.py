@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.presets import MEASURES

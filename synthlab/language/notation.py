@@ -10,9 +10,9 @@ import functools
 from dataclasses import dataclass
 from functools import cached_property
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.errors import ConfigurationError, GrammarError
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.measure import check_measure, max_length, operator_weight, smallest_size

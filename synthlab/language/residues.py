@@ -6,9 +6,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.language import tracing
 
 PRIME = (1 << 61) - 1

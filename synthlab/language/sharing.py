@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.language.grammar import PAD, Grammar
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.errors import ConfigurationError
 from synthlab.language.measure import check_measure, operator_weight, smallest_size
 from synthlab.language.program import token_matrix

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import zlib
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.interpreter import Algebra, Floats, evaluate, grid_algebra

@@ -13,10 +13,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
-import numba
 import numpy as np
 import pandas as pd
 
+from synthlab.compiling import numba
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import Grammar
 from synthlab.language.residues import PRIME, combine_arrays

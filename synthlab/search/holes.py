@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Self
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.language import tracing
 from synthlab.language.grammar import Grammar
 from synthlab.language.identity import observation_algebra

@@ -11,9 +11,9 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.language import tracing
 from synthlab.language.grammar import Grammar
 from synthlab.language.identity import identity_algebra, keys_of, mix, observation_algebra

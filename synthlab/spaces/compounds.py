@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from synthlab.compiling import numba
 from synthlab.errors import SplitError
 from synthlab.language.grammar import PAD, Grammar
 

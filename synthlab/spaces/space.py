@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, TypeVar
 
-import numba
 import numpy as np
 import pandas as pd
 from scipy.linalg import eigh
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from synthlab.compiling import numba
 from synthlab.errors import ConfigurationError
 from synthlab.spaces.pqgrams import NULL
 from synthlab.store import Carrier

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from scipy.sparse import csr_array
 
+from synthlab.compiling import numba
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import Grammar
 from synthlab.language.program import Program, token_matrix

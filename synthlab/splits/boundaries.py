@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
 from sklearn.cluster import MiniBatchKMeans
 
+from synthlab.compiling import numba
 from synthlab.errors import ConfigurationError
 from synthlab.spaces.projection import distinct_rows
 from synthlab.spaces.space import Space

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.program import Program
 

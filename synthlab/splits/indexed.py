@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.spaces.space import Space
 from synthlab.splits.boundaries import Boundary, cluster_boundary, fit_boundary, fit_centres, half_space, places_to_fit
 from synthlab.splits.regions import Region

@@ -11,11 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from synthlab.compiling import numba
 from synthlab.errors import ArtifactError, SplitError
 from synthlab.spaces.compounds import (
     ATOM_ALPHA,

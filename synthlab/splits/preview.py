@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
-import numba
 import numpy as np
 import pandas as pd
 
+from synthlab.compiling import numba
 from synthlab.errors import ArtifactError, ConfigurationError
 from synthlab.spaces.space import SEMANTIC, Space
 from synthlab.splits.density import RESERVED_SHARE as DENSITY_SHARE

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.language import tracing
 from synthlab.language.interpreter import Algebra
 from synthlab.language.measure import operator_weight

@@ -14,9 +14,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.errors import BudgetExceeded, ConfigurationError
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.measure import check_measure, max_length, operator_weight, sizes_of, smallest_size

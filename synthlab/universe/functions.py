@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.identity import keys_of
 from synthlab.language.interpreter import Algebra

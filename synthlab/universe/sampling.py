@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Self
 
-import numba
 import numpy as np
 
+from synthlab.compiling import numba
 from synthlab.errors import ConfigurationError
 from synthlab.language.grammar import PAD, Grammar
 from synthlab.language.measure import check_measure, max_length

@@ -16,9 +16,12 @@ import pytest
 from faults import deeds
 from faults.children import TESTS, shared
 from learning.runs import SHORT, run, spy
+from llvmlite.binding import executionengine
+from numba.core import caching, codegen, dispatcher
 
 from synthlab import durable
 from synthlab import store as store_module
+from synthlab.compiling import numba
 from synthlab.durable import exclusive
 from synthlab.language.grammar import POLYNOMIAL
 from synthlab.language.interpreter import evaluate_exact
@@ -132,6 +135,7 @@ def test_an_interrupted_search_hands_in_its_best_and_searches_on(fired, name):
     problems = [problem_of(near, 12), problem_of(far, 12)]
     calm = solver.solve(problems[0], Budget(seconds=20))
     assert calm.found
+    solver.solve(problems[1], Budget(seconds=0.5))  # compiles what only a long search needs
     moments = np.random.default_rng(2).uniform(0.2, 0.5, size=3)
     for moment in moments:
         results = interrupted(lambda: solver.solve_all(problems, Budget(seconds=20)), moment)
@@ -174,19 +178,20 @@ class Note(Carrier):
 
 
 def at_line(number, function, modules=(durable, store_module)):
-    """Raise KeyboardInterrupt before a line of these modules, 1 being the first reached; whether there was one."""
+    """Send Ctrl-C before a line of these modules, 1 being the first reached; whether it arrived."""
     files, count = {module.__file__ for module in modules}, [0]
 
     def lines(frame, event, argument):
         count[0] += event == "line"
         if event == "line" and count[0] == number:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return lines
 
     before = sys.gettrace()
     sys.settrace(lambda frame, event, argument: lines if frame.f_code.co_filename in files else None)
     try:
         function()
+        assert count[0] < number, "it was lost"
         return False
     except KeyboardInterrupt:
         return True
@@ -239,6 +244,36 @@ def test_an_interrupt_at_any_line_of_taking_a_lock_leaves_none_that_this_process
     num = every_line(attempt)
     assert num > 15
     fired(num)
+
+
+@pytest.mark.fault("Ctrl-C at any moment")
+def test_an_interrupt_at_a_line_of_the_compiler_waits_for_the_kernel_and_is_not_lost(tmp_path, monkeypatch, fired):
+    """In callbacks of LLVM an exception is printed and forgotten: lost there, or an error of the compiler later."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+
+    def attempt(number):
+        kernel = numba.njit(cache=True)(halves)
+        hit = at_line(number, lambda: kernel(np.arange(9)), (executionengine, caching, codegen, dispatcher))
+        assert kernel(np.arange(9)) == 16
+        shutil.rmtree(tmp_path)
+        return hit
+
+    numba.njit(cache=True)(halves)(np.arange(9))  # loads the compiler
+    shutil.rmtree(tmp_path)
+    hits = 0
+    for number in range(1, 100_000, 29):  # a prime, to meet different lines of loops
+        if not attempt(number):
+            break
+        hits += 1
+    assert hits > 30
+    fired(hits)
+
+
+def halves(numbers):
+    total = 0
+    for number in numbers:
+        total += number // 2
+    return total
 
 
 # ---------------------------------------------------------------- a real kernel
