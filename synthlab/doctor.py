@@ -196,19 +196,11 @@ def _gpu() -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def num_usable_cores() -> int:
-    """Cores that this process may use: of its affinity, and of its container's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
-
-
 def _threads() -> Iterator[Finding]:
     import torch
+    from joblib import cpu_count  # those that affinity and the container's quota leave
 
-    cores, threads = num_usable_cores(), torch.get_num_threads()
+    cores, threads = cpu_count(), torch.get_num_threads()
     text = f"{cores} cores, {threads} threads of PyTorch"
     if threads > cores:
         yield Finding(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from joblib import cpu_count
 
 from synthlab.durable import write_atomically
 from synthlab.errors import ArtifactError, ConfigurationError
@@ -362,7 +363,7 @@ class Lab:
         return {
             "preset": self.preset.name, "corpus": self.corpus.key, "grammar": self.corpus.grammar.digest,
             "identity": self.corpus.identity_method,
-            "python": platform.python_version(), "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "python": platform.python_version(), "machine": f"{platform.machine()}, {cpu_count()} cores",
             "versions": {p: version(p) for p in packages},
         }  # fmt: skip
 

@@ -8,11 +8,13 @@ from importlib import metadata
 
 import pytest
 import torch
+from joblib import cpu_count
 
 from synthlab import doctor
 from synthlab.__main__ import main
-from synthlab.doctor import NOTE, OK, PROBLEM, examine, num_usable_cores, report
+from synthlab.doctor import NOTE, OK, PROBLEM, examine, report
 from synthlab.store import Store
+from synthlab.study.execution import WORKERS, _num_workers
 from synthlab.universe.corpus import build_corpus
 
 VERSION = metadata.version
@@ -104,8 +106,8 @@ def test_a_driver_that_pytorch_cannot_use_is_a_problem(monkeypatch, found, tmp_p
 def test_more_threads_than_cores_are_a_problem(monkeypatch, found):
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(num_usable_cores() + 1)
-        assert found("threads").state == PROBLEM and f"OMP_NUM_THREADS={num_usable_cores()}" in found("threads").mend
+        torch.set_num_threads(cpu_count() + 1)
+        assert found("threads").state == PROBLEM and f"OMP_NUM_THREADS={cpu_count()}" in found("threads").mend
         torch.set_num_threads(1)
         monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
         assert found("threads").state == OK
@@ -116,11 +118,13 @@ def test_more_threads_than_cores_are_a_problem(monkeypatch, found):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system knows no affinity")
-def test_cores_are_those_this_process_may_use():
+def test_cores_are_those_this_process_may_use(monkeypatch, found):
+    monkeypatch.delenv(WORKERS, raising=False)
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})
-        assert num_usable_cores() == 1
+        assert found("threads").found.startswith("1 cores")
+        assert torch.cuda.is_available() or _num_workers(None) == 1
     finally:
         os.sched_setaffinity(0, before)
 

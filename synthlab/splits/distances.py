@@ -6,13 +6,13 @@ vectors that are no places a `ConfigurationError`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from joblib import cpu_count
 from numpy.typing import DTypeLike
 from scipy.spatial.distance import pdist
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -234,7 +234,7 @@ def _kernel_sums(samples: Samples, labels: np.ndarray, kernel: Kernel) -> tuple[
     if len(starts) == 1:
         return work(0)
     # the threads of a BLAS wait for each other at every block, which a busy machine makes slow; these do not
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(_MOST_THREADS, cpu_count())) as pool:
         found = list(pool.map(work, starts))
     forms, sums = (np.sum(parts, axis=0) for parts in zip(*found, strict=True))
     return forms, sums

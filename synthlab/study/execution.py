@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from joblib import cpu_count
+
 from synthlab.deadline import limited
 from synthlab.errors import ArtifactError, ConfigurationError, SynthlabError
 from synthlab.language.grammar import get_grammar, register
@@ -85,7 +87,7 @@ def _num_workers(workers: int | None) -> int:
     if workers is None:
         import torch
 
-        workers = 1 if torch.cuda.is_available() else os.cpu_count() or 1
+        workers = 1 if torch.cuda.is_available() else cpu_count()
     if workers < 1:
         raise ConfigurationError(f"{workers} workers: use at least 1")
     return workers
@@ -104,7 +106,7 @@ def _in_turn(jobs: Sequence[Job], workspace: Workspace) -> Iterator[tuple[Job, d
 def _side_by_side(jobs: Sequence[Job], executor: Executor | None, num: int) -> Iterator[tuple[Job, dict[str, Any]]]:
     """Never more jobs under way than workers, so that those that wait can still be left out."""
     own = None if executor is not None else _processes(min(num, len(jobs)))
-    threads = max(1, (os.cpu_count() or 1) // num) if own is not None else None
+    threads = max(1, cpu_count() // num) if own is not None else None
     pending: dict[Future[dict[str, Any]], Job] = {}
     waiting = list(reversed(jobs))
     try:

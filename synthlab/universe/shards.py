@@ -9,7 +9,6 @@ interruption is kept, and running the same call again finishes it with an identi
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from joblib import cpu_count
 
 from synthlab.errors import ArtifactError, BudgetExceeded, ConfigurationError
 from synthlab.language.grammar import Grammar, get_grammar
@@ -183,7 +183,7 @@ def enumerate_texts(
     BudgetExceeded
         Before any work, if the texts would not fit on the disk, or their functions in memory.
     """
-    store, limits, workers = store or Store(), limits or Limits(), _checked("num_workers", num_workers) or _num_cores()
+    store, limits, workers = store or Store(), limits or Limits(), _checked("num_workers", num_workers) or cpu_count()
     check_coefficients(grammar, max_size, measure)
     universe = Enumeration(grammar, max_size, measure, seed, store, "texts")
     build = universe.begun(_checked("rows_per_shard", rows_per_shard))
@@ -216,10 +216,6 @@ def _checked(name: str, value: int | None) -> int | None:
     if value is not None and value < 1:
         raise ConfigurationError(f"{name} {value}: use at least 1")
     return value
-
-
-def _num_cores() -> int:
-    return os.cpu_count() or 1
 
 
 def _copies(executor: Executor | None, workers: int) -> int:
@@ -272,7 +268,7 @@ def enumerate_functions_on_disk(
     BudgetExceeded
         Before any work, if it would not fit on the disk, or the operands not in memory.
     """
-    store, limits, workers = store or Store(), limits or Limits(), _checked("num_workers", num_workers) or _num_cores()
+    store, limits, workers = store or Store(), limits or Limits(), _checked("num_workers", num_workers) or cpu_count()
     check_measure(grammar, measure, max_size)
     if measure == "depth":
         raise ConfigurationError("functions by depth are enumerated in memory: use function_table, leaves or nodes")
