@@ -158,10 +158,15 @@ def _split(options: argparse.Namespace) -> dict[str, Any]:
     split = lab.split(*_split_settings(options, lab))
     audit_corpus(split, lab.corpus).require()
     name = options.name or f"{split.kind}-{split.key}"
-    lab.store.name(split, name)
+    replaced = lab.store.name(split, name)
     table = split.frame()
     parts = dict(zip(table["part"].astype(str), table["items"].tolist(), strict=True))
-    return {"split": name, "key": split.key, "joint_shift": split.joint_shift, **parts}
+    return {"split": name, "key": split.key, "joint_shift": split.joint_shift, **parts, **_renamed(replaced)}
+
+
+def _renamed(key: str | None) -> dict[str, str]:
+    """What to say of the artifact that a name meant before, if any."""
+    return {} if key is None else {"name_meant_before": key}
 
 
 def _split_settings(options: argparse.Namespace, lab: Lab) -> tuple[str, dict[str, Any]]:
@@ -245,8 +250,9 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
     )
     if not run.finished:
         raise KeyboardInterrupt
-    lab.store.name(run, options.name or f"run-{run.key}")
-    return {"run": options.name or f"run-{run.key}", "key": run.key, "steps": run.steps_done, **run.cost}
+    name = options.name or f"run-{run.key}"
+    replaced = lab.store.name(run, name)
+    return {"run": name, "key": run.key, "steps": run.steps_done, **run.cost, **_renamed(replaced)}
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -120,7 +121,7 @@ class Lab:
         return self.split(trial.kind, trial.settings)
 
     def save_split(self, split: Split, name: str) -> str:
-        """Audit a split and save it under a name; returns the name.
+        """Audit a split and save it under a name; returns the name, and warns if that meant another split.
 
         Raises
         ------
@@ -128,7 +129,10 @@ class Lab:
             If it leaks.
         """
         audit_corpus(split, self.corpus, self.spaces_of(split.settings.get("spaces", ()))).require()
-        self.store.name(split, name)
+        if replaced := self.store.name(split, name):
+            warnings.warn(
+                f"{name!r} meant split {replaced!r} before, which is stored under its key still", stacklevel=2
+            )
         return name
 
     def named_split(self, name: str) -> Split:

@@ -166,8 +166,14 @@ class Store:
             raise ArtifactError(f"{path} is damaged: delete it and save under that name again") from error
         raise ArtifactError(f"{path} was written for name {found['name']!r}: delete it and save under that name again")
 
-    def name(self, carrier: Carrier, name: str) -> None:
-        """Save an artifact and give it a name, replacing an earlier meaning of the name."""
+    def name(self, carrier: Carrier, name: str) -> str | None:
+        """Save an artifact and give it a name.
+
+        Returns
+        -------
+        str or None
+            The key that the name meant before, if it was another: what it belongs to stays stored.
+        """
         if not _LABEL.fullmatch(name):
             raise ConfigurationError(f"name {name!r}: use up to 64 letters, digits, '.', '_' and '-'")
         carrier.save(self)
@@ -175,7 +181,12 @@ class Store:
         with explained(folder, 0):
             folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
+        try:
+            before = self.named(carrier.stage, name)
+        except ArtifactError:  # a damaged file, which is written anew
+            before = name
         write_atomically(folder / f"{name}.json", sealed({"name": name, "key": carrier.key}))
+        return before if before not in (name, carrier.key) else None
 
     # ------------------------------------------------------------ writing
 

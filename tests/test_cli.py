@@ -274,6 +274,9 @@ def test_split_counts_its_parts_and_passes_its_audit(ask, filled):
     assert report["passed"] is True and len(report["checks"]) >= 5
     assert all(check["offenders"] == 0 and check["check"] for check in report["checks"])
     assert ask("audit", found["key"]) == report
+    assert "name_meant_before" not in ask("split", *SMALL, "--root", "+", "--name", "sums")
+    other = ask("split", *SMALL, "--root", "-", "--name", "sums")
+    assert other["name_meant_before"] == found["key"] != other["key"] and ask("audit", found["key"]) == report
 
 
 def test_every_rule_of_a_region_can_be_written(ask, filled):

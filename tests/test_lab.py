@@ -1,6 +1,7 @@
 """The lab: every stage a call away, what is done is loaded, and results come with what made them."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -95,6 +96,16 @@ def test_a_split_is_found_under_its_name(lab):
     assert lab.save_split(split, "no-differences") == "no-differences"
     assert lab.named_split("no-differences").key == split.key
     assert Split.load(lab.store, "no-differences").train.tolist() == split.train.tolist()
+
+
+def test_a_name_that_meant_another_split_is_told(lab):
+    first, second = (lab.support(Region(rule="root", root=root)) for root in "-+")
+    with warnings.catch_warnings(action="error"):
+        lab.save_split(first, "mine")
+        lab.save_split(first, "mine")
+    with pytest.warns(UserWarning, match=f"'mine' meant split {first.key!r} before, which is stored under its key"):
+        lab.save_split(second, "mine")
+    assert lab.named_split("mine").key == second.key and Split.load(lab.store, first.key).key == first.key
 
 
 def test_without_the_name_the_flagships_split_stands_in(lab, small_preset):

@@ -115,14 +115,22 @@ def test_cached_builds_once(store):
 
 
 def test_names_lead_to_artifacts_and_can_move(store):
-    store.name(Note("a"), "best")
-    store.name(Note("b"), "second")
+    assert store.name(Note("a"), "best") is None
+    assert store.name(Note("b"), "second") is None
+    assert store.name(Note("a"), "best") is None
     assert store.names("note") == {"best": Note("a").key, "second": Note("b").key}
     assert Note.load(store, "best").title == "a"
-    store.name(Note("b"), "best")
+    assert store.name(Note("b"), "best") == Note("a").key
     assert Note.load(store, "best").title == "b"
     assert Note.load(store, Note("a").key).title == "a"
     assert store.verify() == []
+
+
+def test_a_damaged_name_can_be_given_again(store):
+    store.name(Note("a"), "best")
+    (store.root / "note" / "names" / "best.json").write_text("{")
+    assert store.name(Note("b"), "best") is None
+    assert Note.load(store, "best").title == "b"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../up", "a/b", ".hidden", "ü", "x" * 65, "a*"])

@@ -136,7 +136,8 @@ def test_an_interrupted_search_hands_in_its_best_and_searches_on(fired, name):
     calm = solver.solve(problems[0], Budget(seconds=20))
     assert calm.found
     solver.solve(problems[1], Budget(seconds=0.5))  # compiles what only a long search needs
-    moments = np.random.default_rng(2).uniform(0.2, 0.5, size=3)
+    soon = solver.solve(problems[0], Budget(seconds=20)).cost.seconds
+    moments = 4 * soon + np.random.default_rng(2).uniform(0.2, 0.5, size=3)
     for moment in moments:
         results = interrupted(lambda: solver.solve_all(problems, Budget(seconds=20)), moment)
         assert results is not None and [r.stopped for r in results] == [FOUND, INTERRUPTED]

@@ -110,6 +110,7 @@ class SplitExplorer:
         self.milliseconds = 0.0
         self._settings: dict[str, Any] = {}
         self._split: Split | None = None
+        self.replaced: str | None = None
         self._preview = Preview(corpus, self.spaces)
         self.maps = MapPair(corpus, self.spaces, projections, results, drawer)
         views = (UMAP_VIEW, AXES_VIEW) if projections else (AXES_VIEW, UMAP_VIEW)
@@ -172,7 +173,7 @@ class SplitExplorer:
         split = self.split
         spaces = {name: self.spaces[name] for name in split.settings.get("spaces", ())}
         audit_corpus(split, self.corpus, spaces).require()
-        self.store.name(split, self.name.value)
+        self.replaced = self.store.name(split, self.name.value)
         self._show_drawn()
         return self.name.value
 
@@ -368,10 +369,9 @@ class SplitExplorer:
     @guarded
     def _save(self, _button: Any = None) -> None:
         with busy(self.buttons["save"]):
-            name = self.save()
-            self.texts.say("code", f"# saved as {name!r}; no leaks found\n{self.reproduce()}")
+            self.texts.say_saved(self.save(), self.replaced, self.reproduce())
             if not self.verdict.is_running:
-                self.verdict.attach(name)
+                self.verdict.attach(self.name.value)
 
     @guarded
     def _export(self, _button: Any = None) -> None:

@@ -44,6 +44,13 @@ class Texts:
         """Show lines of text, or none."""
         self.by_name[name].value = preformatted(name, text)
 
+    def say_saved(self, name: str, replaced: str | None, code: str) -> None:
+        """Say that a split was saved, what its name meant before, if anything else, and how to draw the split."""
+        lines = [f"# saved as {name!r}; no leaks found"]
+        if replaced is not None:
+            lines.append(f"# that name meant split {replaced!r} before, which is stored under its key still")
+        self.say("code", "\n".join([*lines, code]))
+
     def show_problem(self, problem: str) -> None:
         """Say why there is no split, and nothing of the last one."""
         self._forget()

@@ -412,12 +412,26 @@ def test_saving_audits_names_and_prints_lines_that_draw_the_same_split(panel, ru
     panel.buttons["save"].click()
     assert text(panel, "error").strip() == ""
     assert "# saved as 'by-" in text(panel, "code") and panel.reproduce() in text(panel, "code")
-    assert Split.load(panel.store, f"by-{rule}").key == panel.split.key
+    saved = panel.split.key
+    assert Split.load(panel.store, f"by-{rule}").key == saved
+    assert "before" not in text(panel, "code")
     monkeypatch.setenv("SYNTHLAB_STORE", str(tmp_path / "another"))
     names = {}
     exec(panel.reproduce(), names)
     assert len(panel.reproduce().splitlines()) <= 3
-    assert names["split"].key == panel.split.key and np.array_equal(names["split"].train, panel.split.train)
+    assert names["split"].key == saved and np.array_equal(names["split"].train, panel.split.train)
+
+
+def test_a_name_that_is_saved_again_says_what_it_meant_and_loses_nothing(panel):
+    panel.controls["rule"].value = "root"
+    panel.buttons["save"].click()
+    first = panel.split.key
+    panel.controls["rule"].value = "quantile"
+    panel.buttons["save"].click()
+    assert f"# that name meant split '{first}' before, which is stored under its key still" in text(panel, "code")
+    assert Split.load(panel.store, "my-split").key == panel.split.key != first == Split.load(panel.store, first).key
+    panel.buttons["save"].click()
+    assert "before" not in text(panel, "code")
 
 
 def test_a_saved_split_finds_its_verdict_again(universe, tmp_path):
