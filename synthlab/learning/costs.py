@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from synthlab.interrupts import uninterrupted
 from synthlab.learning.networks import Synthesizer
 
 _ROWS = 2
@@ -24,7 +25,7 @@ def step_flops(model: Synthesizer, batch_size: int) -> int:
     shape, model = model.shape, copy.deepcopy(model).cpu().float().train()
     seen = torch.zeros(_ROWS, shape.num_patches, shape.patch_features)
     tokens = torch.zeros(_ROWS, shape.max_tokens, dtype=torch.long)
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    with uninterrupted(), FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         F.cross_entropy(model(seen, tokens).flatten(0, 1), tokens.flatten()).backward()
     return counter.get_total_flops() * batch_size // _ROWS
 

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from synthlab.assessment.tasks import Candidates, Tasks
 from synthlab.errors import ConfigurationError
+from synthlab.interrupts import uninterrupted
 from synthlab.language.grammar import PAD
 from synthlab.learning.batches import scrambled
 from synthlab.learning.beams import Beams, DrawnBeams, grown_keys, gumbel
@@ -205,7 +206,7 @@ def decoding_flops(model: Synthesizer) -> tuple[int, int]:
     seen = torch.zeros(rows, shape.num_patches, shape.patch_features)
     tokens, place = torch.zeros(rows, dtype=torch.long), torch.zeros(1, dtype=torch.long)
     reading, writing = FlopCounterMode(display=False), FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+    with uninterrupted(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         with reading:
             _, cache = model.start(seen)
         with writing:

@@ -24,12 +24,15 @@ _OUT_OF_MEMORY = ("t allocate memory", "out of memory", "bad_alloc", "ALLOC_FAIL
 
 
 @contextmanager
-def own_randomness(seed: int) -> Iterator[None]:
-    """Seeded weights, and the caller's random numbers as they were afterwards."""
+def own_state(seed: int) -> Iterator[None]:
+    """Seeded weights, and gradients; the caller's random numbers and modes as they were afterwards.
+
+    An interrupt that strikes as PyTorch begins or ends to do without gradients leaves the process without them.
+    """
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
             torch.manual_seed(seed)
             yield
     finally:  # also after Ctrl-C

@@ -33,7 +33,7 @@ from synthlab.learning.batches import Batches, Data, Order, training_data
 from synthlab.learning.checkpoints import KEPT, Keeper, SealedCheckpoints, newest
 from synthlab.learning.costs import device_name, free_bytes, step_flops
 from synthlab.learning.encoding import IGNORED, token_targets
-from synthlab.learning.guards import interrupts, own_randomness, quiet, within_memory
+from synthlab.learning.guards import interrupts, own_state, quiet, within_memory
 from synthlab.learning.model import num_parameters
 from synthlab.learning.networks import Synthesizer
 from synthlab.learning.progress import Bar, Progress, Watch
@@ -251,7 +251,7 @@ def fit(
         trained.compile(compiled)
         return trained.run(last, progress, watch, trainer_flags)
 
-    with _held(folder), own_randomness(training.seed):
+    with _held(folder), own_state(training.seed):
         return within_memory(training.batch_size, work)
 
 

@@ -3,6 +3,7 @@
 Moments are drawn with a seed; where a moment is a line of the package, all of its lines are tried.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -13,11 +14,14 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from faults import deeds
 from faults.children import TESTS, shared
-from learning.runs import SHORT, run, spy
+from learning.runs import MODEL, SHORT, run, spy
 from llvmlite.binding import executionengine
 from numba.core import caching, codegen, dispatcher
+from torch.nn import attention as attention_module
+from torch.utils import flop_counter
 
 from synthlab import durable
 from synthlab import store as store_module
@@ -27,6 +31,9 @@ from synthlab.language.grammar import POLYNOMIAL
 from synthlab.language.interpreter import evaluate_exact
 from synthlab.language.program import parse
 from synthlab.learning import checkpoints
+from synthlab.learning.costs import step_flops
+from synthlab.learning.decoding import decoding_flops
+from synthlab.learning.networks import Synthesizer
 from synthlab.search.best_first import BestFirst
 from synthlab.search.budget import Budget
 from synthlab.search.problem import FOUND, INTERRUPTED, Problem
@@ -335,6 +342,45 @@ def test_a_jupyter_kernel_that_is_interrupted_while_it_trains_lives_and_goes_on(
         client.stop_channels()
         manager.shutdown_kernel(now=True)
     fired()
+
+
+@pytest.mark.fault("Ctrl-C at any moment")
+@pytest.mark.parametrize("left", [torch.no_grad, torch.inference_mode], ids=["no gradients", "inference"])
+def test_a_training_has_gradients_whatever_an_interrupt_left_behind(left, corpus3, split3, tmp_path, fired):
+    calm = run(corpus3, split3, tmp_path / "calm")
+    mode = left()
+    mode.__enter__()  # what is left when Ctrl-C strikes before the block that it belongs to
+    try:
+        assert not torch.is_grad_enabled()
+        assert run(corpus3, split3, tmp_path / "left").weights == calm.weights
+    finally:
+        mode.__exit__(None, None, None)
+    fired()
+
+
+@pytest.mark.fault("Ctrl-C at any moment")
+@pytest.mark.parametrize("count", [lambda model: step_flops(model, 4), decoding_flops], ids=["step", "decoding"])
+def test_an_interrupt_while_operations_are_counted_leaves_no_mode_of_pytorch_behind(count, fired):
+    """What counts them puts itself between PyTorch and its kernels, and chooses those of attention."""
+    model = Synthesizer(MODEL, POLYNOMIAL, 3)
+    expected, attention = count(model), attention_kernels()
+
+    def attempt(number):
+        hit = at_line(number, lambda: count(model), (flop_counter, attention_module, contextlib))
+        assert attention_kernels() == attention and torch.is_grad_enabled()
+        assert not torch.utils._python_dispatch._get_current_dispatch_mode_stack()
+        return hit
+
+    hits = 0
+    while attempt(1 + 67 * hits):  # a prime, to meet different lines of loops
+        hits += 1
+    assert hits > 5 and count(model) == expected
+    fired(hits)
+
+
+def attention_kernels():
+    cuda = torch.backends.cuda
+    return cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.math_sdp_enabled()
 
 
 @pytest.mark.fault("Ctrl-C at any moment")

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "synthlab"
 STAGES = ("language", "universe", "spaces", "splits", "assessment", "learning", "search", "study", "views")
 BESIDE = {
     "presets", "arenas", "ranges", "store", "verification", "exchange", "durable", "errors", "options", "deadline",
-    "compiling",
+    "compiling", "interrupts",
 }  # fmt: skip
 LIGHT = {"__init__", "__main__", "one_program", "study_commands", "doctor"}  # load no stage before they are asked to
 SLOW = {"learning", "views"}  # stages that load torch or Altair
