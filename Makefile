@@ -81,6 +81,7 @@ soak: $(READY)
 	$(UNIT) SYNTHLAB_SOAK=20 $(PYTEST_UNITS) \
 		tests/faults/test_fuzz_interpreter.py tests/faults/test_store_machine.py tests/faults/test_numbers.py
 	$(UNIT) $(BIN)/python tests/soak/parser.py
+	$(UNIT) $(BIN)/python tests/soak/interrupts.py
 	$(UNIT) $(BIN)/python tests/soak/study.py
 
 vulnerabilities: $(READY)

@@ -130,9 +130,7 @@ class Lab:
         """
         audit_corpus(split, self.corpus, self.spaces_of(split.settings.get("spaces", ()))).require()
         if replaced := self.store.name(split, name):
-            warnings.warn(
-                f"{name!r} meant split {replaced!r} before, which is stored under its key still", stacklevel=2
-            )
+            warnings.warn(f"{name!r} meant split {replaced!r} before: it is stored under its key still", stacklevel=2)
         return name
 
     def named_split(self, name: str) -> Split:

@@ -103,7 +103,7 @@ def test_a_name_that_meant_another_split_is_told(lab):
     with warnings.catch_warnings(action="error"):
         lab.save_split(first, "mine")
         lab.save_split(first, "mine")
-    with pytest.warns(UserWarning, match=f"'mine' meant split {first.key!r} before, which is stored under its key"):
+    with pytest.warns(UserWarning, match=f"'mine' meant split {first.key!r} before: it is stored under its key"):
         lab.save_split(second, "mine")
     assert lab.named_split("mine").key == second.key and Split.load(lab.store, first.key).key == first.key
 

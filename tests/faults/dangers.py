@@ -10,6 +10,7 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parents[2]
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "pickletools"}
+HARMLESS = {"joblib": {"cpu_count"}}
 NETWORK = {"requests", "urllib.request", "urllib3", "httpx", "aiohttp", "http.client", "ftplib", "smtplib"}
 CODE = {"eval", "exec", "compile", "__import__"}
 SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "pty.spawn"}
@@ -36,12 +37,18 @@ def dangers(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         danger = None
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [_from(node)]
             danger = next((f"imports {n}" for n in names if n.split(".")[0] in UNPICKLERS or n in NETWORK), None)
         elif isinstance(node, ast.Call):
             danger = _dangerous_call(node)
         if danger:
             yield f"line {node.lineno} {danger}"
+
+
+def _from(node: ast.ImportFrom) -> str:
+    """The module that something is imported from; nothing where all of it is harmless."""
+    module = node.module or ""
+    return "" if {a.name for a in node.names} <= HARMLESS.get(module, set()) else module
 
 
 def _dangerous_call(node: ast.Call) -> str | None:

@@ -19,6 +19,7 @@ import torch
 from synthlab.assessment.tasks import tasks_by_part
 from synthlab.durable import exclusive
 from synthlab.errors import ConfigurationError, InUseError
+from synthlab.interrupts import uninterrupted
 from synthlab.language.grammar import POLYNOMIAL
 from synthlab.language.identity import identity_algebra
 from synthlab.learning import training
@@ -258,9 +259,10 @@ UNIVERSE = Universe(max_size=3)
 def digest(*arrays):
     """One hash of arrays, texts or tables."""
     found = hashlib.sha256()
-    for array in arrays:
-        content = array.to_json().encode() if hasattr(array, "to_json") else np.ascontiguousarray(array).tobytes()
-        found.update(content)
+    with uninterrupted():  # which pandas would make an error of its own
+        for array in arrays:
+            content = array.to_json().encode() if hasattr(array, "to_json") else np.ascontiguousarray(array).tobytes()
+            found.update(content)
     return found.hexdigest()
 
 

@@ -68,6 +68,7 @@ def test_every_place_that_is_allowed_exists():
 
 DANGEROUS = [
     "eval(text)", "builtins.exec(text)", "compile(text, '', 'exec')", "import pickle", "from joblib import load",
+    "from joblib import cpu_count, load", "import joblib",
     "import dill", "np.load(path, allow_pickle=True)", "np.load(path, allow_pickle=flag)", "pd.read_pickle(path)",
     "subprocess.run(line, shell=True)", "subprocess.run('ls -l')", "subprocess.Popen(f'ls {folder}')",
     "os.system(line)", "os.popen(line)", "torch.load(path)", "torch.load(path, weights_only=False)", "yaml.load(text)",
@@ -77,7 +78,7 @@ DANGEROUS = [
 HARMLESS = [
     "model.eval()", "re.compile(text)", "np.load(p, allow_pickle=False)", "torch.load(p, weights_only=True)",
     "yaml.load(text, Loader=yaml.SafeLoader)", "yaml.safe_load(text)", "subprocess.run(['ls', folder])",
-    "tempfile.mkstemp()", "from urllib.parse import quote",
+    "tempfile.mkstemp()", "from urllib.parse import quote", "from joblib import cpu_count",
 ]  # fmt: skip
 
 
