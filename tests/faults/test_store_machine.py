@@ -109,6 +109,7 @@ class Machine(RuleBasedStateMachine):
             return
         self.done.add(name)
         self.begun.discard(name)
+        self.damaged = {path: how for path, how in self.damaged.items() if not self.healed(path, name)}
 
     @rule(name=st.sampled_from(sorted(DEEDS)), moment=st.integers(1, 40))
     def kill(self, name, moment):
@@ -161,8 +162,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(wound=consumes(wounds))
     def notice(self, wound):
-        """Verify names what was damaged."""
-        if wound in self.damaged:
+        """Verify names what was damaged; a name that is gone is like one that was never given."""
+        if wound in self.damaged and not (self.damaged[wound] == "delete" and wound.parent.name == "names"):
             assert any(
                 wound == p.path or p.path in wound.parents or wound in p.path.parents for p in self.store.verify()
             )
@@ -200,6 +201,13 @@ class Machine(RuleBasedStateMachine):
                 assert Page.load(self.store, key).key == key
             else:
                 assert all(payload for _, payload in ShardedUniverse.load(self.store, key).shards())
+
+    def healed(self, path, name):
+        """Whether a deed wrote again what a damaged file belongs to: a name, or an artifact without manifest."""
+        owner = self.owner(path)
+        written = {f: c for f, c in self.wanted[name].items() if self.owner(self.store.root / f) == owner}
+        present = {f: c for f, c in tree(self.store.root).items() if self.owner(self.store.root / f) == owner}
+        return bool(written) and written == present
 
     def owner(self, path):
         """The artifact, or the name, that a file belongs to."""
