@@ -162,8 +162,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(wound=consumes(wounds))
     def notice(self, wound):
-        """Verify names what was damaged; a name that is gone is like one that was never given."""
-        if wound in self.damaged and not (self.damaged[wound] == "delete" and wound.parent.name == "names"):
+        """Verify names what was damaged."""
+        if wound in self.damaged and not self.is_forgotten(wound):
             assert any(
                 wound == p.path or p.path in wound.parents or wound in p.path.parents for p in self.store.verify()
             )
@@ -180,9 +180,8 @@ class Machine(RuleBasedStateMachine):
             )  # fmt: skip
             assert hurt or dangling or unfinished, str(problem)
         for path, how in self.damaged.items():
-            assert (how == "delete" and path.parent.name == "names") or any(
-                self.owner(p.path) == self.owner(path) for p in problems
-            ), f"{how} of {path} was not found"
+            found = any(self.owner(p.path) == self.owner(path) for p in problems)
+            assert found or self.is_forgotten(path), f"{how} of {path} was not found"
 
     @invariant()
     def what_is_healthy_has_the_bytes_of_the_undisturbed_and_can_be_loaded(self):
@@ -201,6 +200,10 @@ class Machine(RuleBasedStateMachine):
                 assert Page.load(self.store, key).key == key
             else:
                 assert all(payload for _, payload in ShardedUniverse.load(self.store, key).shards())
+
+    def is_forgotten(self, path):
+        """Whether a name is gone, which is like one that was never given."""
+        return self.damaged[path] == "delete" and path.parent.name == "names"
 
     def healed(self, path, name):
         """Whether a deed wrote again what a damaged file belongs to: a name, or an artifact without manifest."""
